@@ -1,0 +1,49 @@
+"""causalbench: it went out without an A/B test; what did it do, and can we believe it?
+
+The names below are imported when they are first used, so ``import causalbench`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from causalbench.data.panel import Panel
+    from causalbench.errors import CausalbenchError
+    from causalbench.study import Study
+    from causalbench.values import Estimate, Readout
+    from causalbench.workflow.estimate import estimate
+    from causalbench.workflow.readout import load_panel, readout
+
+_HOMES = {
+    "CausalbenchError": "causalbench.errors",
+    "Estimate": "causalbench.values",
+    "Panel": "causalbench.data.panel",
+    "Readout": "causalbench.values",
+    "Study": "causalbench.study",
+    "estimate": "causalbench.workflow.estimate",
+    "load_panel": "causalbench.workflow.readout",
+    "readout": "causalbench.workflow.readout",
+}
+
+__all__ = [
+    "CausalbenchError",
+    "Estimate",
+    "Panel",
+    "Readout",
+    "Study",
+    "estimate",
+    "load_panel",
+    "readout",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'causalbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""``python -m causalbench``."""
+
+from causalbench.cli import main
+
+main()

@@ -1,0 +1,163 @@
+"""Canonical JSON, hashes, atomic run folders and the resolver for shipped files."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import enum
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from causalbench.errors import OutputError, ResourceError
+
+EVIDENCE = "evidence.json"
+
+
+def plain(value: Any) -> Any:
+    """Turn value objects, arrays and dates into what JSON can hold; numbers that aren't finite become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+    if isinstance(value, (dt.date, dt.datetime)):
+        return value.isoformat()
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int, bool)):
+        return value
+    raise TypeError(f"{type(value).__name__} has no canonical JSON form")
+
+
+def canonical_json(value: Any, *, indent: int | None = None) -> str:
+    """Serialise with sorted keys and shortest round-trip floats: equal values give equal bytes."""
+    separators = (",", ":") if indent is None else (",", ": ")
+    return json.dumps(
+        plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
+    )
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of bytes, or of the canonical JSON of anything else."""
+    data = value if isinstance(value, bytes) else canonical_json(value).encode()
+    return hashlib.sha256(data).hexdigest()
+
+
+def shipped(*parts: str) -> Path:
+    """Locate a file of ``data/`` or ``notebooks/``, in an installed wheel and in a checkout alike."""
+    package = Path(__file__).resolve().parent
+    for root in (package / "shipped", package.parent):
+        candidate = root.joinpath(*parts)
+        if candidate.exists():
+            return candidate
+    raise OutputError(
+        f"{'/'.join(parts)} is missing from this installation",
+        remedy="install the package again; its wheel carries data/ and notebooks/",
+    )
+
+
+@contextlib.contextmanager
+def run_folder(target: Path, *, replace: bool) -> Iterator[Path]:
+    """Yield a folder under a temporary name that becomes ``target`` only when the block succeeds.
+
+    An existing run is kept unless ``replace`` is true, and what isn't a run is never removed. A second process that
+    wants the same target is turned away. On any failure the temporary folder goes and ``target`` stays as it was.
+    """
+    parent = _writable_parent(target)
+    with _lock(parent / f".{target.name}.lock", target):
+        _refuse_overwrite(target, replace=replace)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=parent))
+        try:
+            yield work
+            work.chmod(0o755)
+            _swap(work, target)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                free = shutil.disk_usage(parent).free // 2**20
+                raise ResourceError(
+                    f"the disk is full: {free} MiB free at {parent}", remedy="free some space and run again"
+                ) from error
+            raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def is_run(folder: Path) -> bool:
+    """Tell whether a folder holds a published run."""
+    return (folder / EVIDENCE).is_file()
+
+
+def _writable_parent(target: Path) -> Path:
+    parent = target.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"can't write to {parent}: {error.strerror}", remedy="name another folder with --out"
+        ) from error
+    return parent
+
+
+@contextlib.contextmanager
+def _lock(path: Path, target: Path) -> Iterator[None]:
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A lock on a file that its former holder has just removed protects nothing.
+            stale = not path.exists() or path.stat().st_ino != os.fstat(handle.fileno()).st_ino
+        except BlockingIOError:
+            stale = True
+        if stale:
+            raise OutputError(
+                f"another run is writing {target} now", remedy="wait for it, or name another folder with --out"
+            )
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _refuse_overwrite(target: Path, *, replace: bool) -> None:
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not target.is_dir() or not is_run(target):
+        raise OutputError(
+            f"{target} exists and isn't a run of this tool, so it is left alone",
+            remedy="name another folder with --out",
+        )
+    if not replace:
+        raise OutputError(
+            f"{target} already holds a run", remedy="name another folder with --out, or replace it with --force"
+        )
+
+
+def _swap(work: Path, target: Path) -> None:
+    if not target.exists():
+        work.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+    target.rename(old / "run")
+    try:
+        work.rename(target)
+    except OSError:
+        (old / "run").rename(target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

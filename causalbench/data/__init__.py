@@ -1,0 +1,1 @@
+"""Data: the only room where tables enter; everything above it sees panels."""

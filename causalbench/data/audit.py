@@ -1,0 +1,182 @@
+"""Holds a panel against what an estimator needs: refusals, warnings, and repairs that the study asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from causalbench.data.panel import Panel
+from causalbench.errors import DataError, RefusalError, listing
+from causalbench.protocols import Requirements
+from causalbench.values import Audit, BoolArray, Finding
+
+OnMissing = Literal["error", "drop_unit", "drop_period", "zero", "impute"]
+
+
+def audit(panel: Panel, requires: Requirements, *, method: str, on_missing: OnMissing = "error") -> tuple[Panel, Audit]:
+    """Return the panel an estimator may use, and what was found and changed on the way.
+
+    Raises
+    ------
+    DataError
+        If cells are missing and no rule says what to do, or a treated unit never varies.
+    RefusalError
+        If the method can't answer with these units, periods or launch dates.
+    """
+    findings = list(panel.findings)
+    repaired = _without_constant_units(panel, requires, findings)
+    repaired = _without_missing(repaired, on_missing, findings)
+    _refuse_constant_treated(repaired)
+    _refuse_too_little(repaired, requires, method)
+    _warn_short_history(repaired, requires, findings)
+    coverage = _coverage(panel, "before") | _coverage(repaired, "used")
+    return repaired, Audit(findings=tuple(findings), coverage=coverage, fingerprint=repaired.fingerprint)
+
+
+def _coverage(panel: Panel, when: str) -> dict[str, int]:
+    treated = panel.ever_treated
+    present = ~np.isnan(panel.outcome)
+    return {
+        f"treated_units_{when}": int(treated.sum()),
+        f"control_units_{when}": int((~treated).sum()),
+        f"pre_periods_{when}": panel.n_pre,
+        f"post_periods_{when}": panel.n_post,
+        f"treated_cells_{when}": int(present[treated].sum()),
+        f"control_cells_{when}": int(present[~treated].sum()),
+        f"missing_cells_{when}": int((~present).sum()),
+    }
+
+
+def _constant(panel: Panel) -> BoolArray:
+    filled = ~np.isnan(panel.outcome)
+    low = np.where(filled, panel.outcome, np.inf).min(axis=1)
+    high = np.where(filled, panel.outcome, -np.inf).max(axis=1)
+    flat: BoolArray = low >= high
+    return flat
+
+
+def _without_constant_units(panel: Panel, requires: Requirements, findings: list[Finding]) -> Panel:
+    flat = _constant(panel) & ~panel.ever_treated
+    if not flat.any():
+        return panel
+    names = tuple(unit for unit, is_flat in zip(panel.units, flat, strict=True) if is_flat)
+    action = "left out of the donor pool" if requires.varying_controls else "kept as controls"
+    message = f"{len(names)} control units never vary: {listing(names)}"
+    findings.append(
+        Finding(code="CB-D028", severity="warning", message=message, action=action, count=len(names), units=names)
+    )
+    return panel.only(units=~flat) if requires.varying_controls else panel
+
+
+def _refuse_constant_treated(panel: Panel) -> None:
+    flat = _constant(panel) & panel.ever_treated
+    if flat.any():
+        names = [unit for unit, is_flat in zip(panel.units, flat, strict=True) if is_flat]
+        raise DataError(
+            f"treated units whose outcome never varies: {listing(names)}",
+            code="CB-D028",
+            remedy="check that the metric is recorded for these units",
+        )
+
+
+def _without_missing(panel: Panel, rule: OnMissing, findings: list[Finding]) -> Panel:
+    missing = np.isnan(panel.outcome)
+    if not missing.any():
+        return panel
+    rows, columns = np.flatnonzero(missing.any(axis=1)), np.flatnonzero(missing.any(axis=0))
+    units = tuple(panel.units[i] for i in rows)
+    where = f"{int(missing.sum())} cells are missing, in {len(rows)} units ({listing(units)}) and {len(columns)} periods"
+    where += f" ({listing(panel.periods[j] for j in columns)})"
+    if rule == "error":
+        raise DataError(
+            where,
+            code="CB-D001",
+            remedy='choose [data] on_missing = "drop_unit", "drop_period", "zero" or "impute" '
+            "(linear between neighbours, never across the launch)",
+        )
+    repaired = {"drop_unit": _drop_units, "drop_period": _drop_periods, "zero": _zero, "impute": _interpolate}[rule](panel)
+    message = f'{where}; on_missing = "{rule}"'
+    action = f"{panel.outcome.shape[0]} x {panel.outcome.shape[1]} became {len(repaired.units)} x {len(repaired.periods)}"
+    findings.append(
+        Finding(code="CB-D001", severity="warning", message=message, action=action, count=int(missing.sum()), units=units)
+    )
+    return repaired
+
+
+def _drop_units(panel: Panel) -> Panel:
+    complete = ~np.isnan(panel.outcome).any(axis=1)
+    if not (complete & panel.ever_treated).any():
+        raise DataError(
+            f"every treated unit has missing cells ({listing(panel.treated_units)}), so dropping units leaves none",
+            code="CB-D001",
+            remedy='choose another [data] on_missing, such as "drop_period"',
+        )
+    return panel.only(units=complete)
+
+
+def _drop_periods(panel: Panel) -> Panel:
+    complete = ~np.isnan(panel.outcome).any(axis=0)
+    if not complete[: panel.n_pre].any() or not complete[panel.n_pre :].any():
+        raise DataError(
+            "no period before or none after the launch is complete, so dropping periods leaves nothing to compare",
+            code="CB-D001",
+            remedy='choose another [data] on_missing, such as "drop_unit"',
+        )
+    return panel.only(periods=complete)
+
+
+def _zero(panel: Panel) -> Panel:
+    return replace(panel, outcome=np.nan_to_num(panel.outcome, nan=0.0))
+
+
+def _interpolate(panel: Panel) -> Panel:
+    """Fill in linearly between neighbours in time, on one side of the launch only."""
+    outcome = panel.outcome.copy()
+    stuck = []
+    for i, launch in enumerate(np.minimum(panel.first_treated, panel.n_pre)):
+        for side in (slice(0, launch), slice(launch, None)):
+            values = outcome[i, side]
+            known = np.flatnonzero(~np.isnan(values))
+            holes = np.flatnonzero(np.isnan(values))
+            if len(holes) and (not len(known) or holes[0] < known[0] or holes[-1] > known[-1]):
+                stuck.append(panel.units[i])
+            elif len(holes):
+                outcome[i, np.arange(len(panel.periods))[side][holes]] = np.interp(holes, known, values[known])
+    if stuck:
+        raise DataError(
+            f"cells at the edge of the data or of the launch can't be interpolated: {listing(dict.fromkeys(stuck))}",
+            code="CB-D001",
+            remedy='choose [data] on_missing = "drop_unit" or "drop_period"',
+        )
+    return replace(panel, outcome=outcome)
+
+
+def _refuse_too_little(panel: Panel, requires: Requirements, method: str) -> None:
+    if len(panel.cohorts) > requires.max_cohorts:
+        raise RefusalError(
+            f"{method} needs one launch date, the data have {len(panel.cohorts)}: {listing(panel.cohorts)}",
+            code="CB-D024",
+            remedy="study one cohort with the units never treated; comparing early with late launches misleads here",
+        )
+    if len(panel.donor_pool) < requires.min_control:
+        raise RefusalError(
+            f"{method} needs at least {requires.min_control} control units, the data have {len(panel.donor_pool)}",
+            code="CB-D024",
+            remedy="add units that never got the launch",
+        )
+    if panel.n_pre < requires.min_pre:
+        raise DataError(
+            f"{method} needs at least {requires.min_pre} periods before the launch, the data have {panel.n_pre}",
+            code="CB-D014",
+            remedy="add history before the launch",
+        )
+
+
+def _warn_short_history(panel: Panel, requires: Requirements, findings: list[Finding]) -> None:
+    wanted = max(requires.recommended_pre, 2 * panel.season if panel.season > 1 else 0)
+    if panel.n_pre < wanted:
+        message = f"{panel.n_pre} periods before the launch, {wanted} are recommended (spacing: {panel.frequency})"
+        action = "used as they are; the fit before the launch may be luck"
+        findings.append(Finding(code="CB-D014", severity="warning", message=message, action=action, count=panel.n_pre))

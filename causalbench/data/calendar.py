@@ -1,0 +1,200 @@
+"""Periods: reading their labels, their spacing, and where a launch falls between them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from causalbench.errors import DataError, listing
+
+Period = int | dt.date | dt.datetime
+Align = Literal["error", "next", "previous", "drop_partial"]
+
+_WHOLE = re.compile(r"^[+-]?\d+(\.0*)?$")
+_MONTH = re.compile(r"^\d{4}-\d{2}$")
+
+# name: (shortest, longest) distance in days between neighbours, periods in a season
+_SPACINGS = {
+    "day": (1, 1, 7),
+    "week": (7, 7, 52),
+    "month": (28, 31, 12),
+    "quarter": (90, 92, 4),
+    "year": (365, 366, 1),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """The distinct periods of a panel.
+
+    Attributes
+    ----------
+    periods
+        Ascending: whole numbers, dates, or naive local times.
+    frequency
+        ``day``, ``week``, ``month``, ``quarter``, ``year``, ``hour``, ``number`` or ``irregular``.
+    season
+        Number of periods in a season of that frequency; 1 where there is none.
+    gaps
+        Neighbouring periods further apart than the frequency.
+    """
+
+    periods: tuple[Period, ...]
+    frequency: str
+    season: int
+    gaps: tuple[tuple[Period, Period], ...]
+
+
+def read_labels(values: Sequence[Any], *, column: str) -> tuple[list[Period], str | None]:
+    """Read period labels; returns them with the text format that was recognised, None where they weren't text.
+
+    Text is read as whole numbers or ISO dates and nothing else: ``03/04/2024`` has two readings.
+
+    Raises
+    ------
+    DataError
+        If a label has another form, forms are mixed, or times carry a zone.
+    """
+    pairs = [_read_label(value) for value in values]
+    unread = [repr(value) for value, (label, _) in zip(values, pairs, strict=True) if label is None]
+    if unread:
+        raise DataError(
+            f"period column {column!r}: {len(unread)} labels are neither whole numbers nor ISO dates, "
+            f"for example {listing(unread, limit=3)}",
+            code="CB-D010",
+            remedy="write dates as 2024-03-04, months as 2024-03, years as 2024",
+        )
+    labels = [label for label, _ in pairs if label is not None]
+    if any(isinstance(label, dt.datetime) for label in labels):
+        labels = [_as_time(label) for label in labels]
+    if len({type(label) for label in labels}) > 1:
+        raise DataError(
+            f"period column {column!r} mixes whole numbers, dates and times",
+            code="CB-D010",
+            remedy="write all periods in one form",
+        )
+    if isinstance(labels[0], dt.datetime) and any(label.tzinfo for label in labels if isinstance(label, dt.datetime)):
+        raise DataError(
+            f"period column {column!r} carries time zones",
+            code="CB-D034",
+            remedy="convert it to local dates of the markets first",
+        )
+    formats = sorted({found for _, found in pairs if found})
+    return labels, " and ".join(formats) or None
+
+
+def read_one(value: Any, timeline_like: Period, *, what: str) -> Period:
+    """Read one date or number given by a person, in the form the periods have."""
+    label, _ = _read_label(value)
+    if isinstance(timeline_like, dt.datetime) and label is not None:
+        label = _as_time(label)
+    if type(label) is not type(timeline_like):
+        raise DataError(
+            f"{what} is {value!r}, but periods look like {timeline_like}",
+            code="CB-D012",
+            remedy=f"write {what} in the same form as the periods",
+        )
+    assert label is not None
+    return label
+
+
+def timeline(labels: Sequence[Period]) -> Timeline:
+    """Order the distinct periods and infer their spacing."""
+    periods = tuple(sorted(set(labels)))  # type: ignore[type-var]
+    if len(periods) < 2:
+        return Timeline(periods=periods, frequency="number", season=1, gaps=())
+    if isinstance(periods[0], int):
+        distance = np.diff(np.array(periods, dtype=float))
+        frequency, season, longest = "number", 1, float(distance.min())
+    elif isinstance(periods[0], dt.datetime):
+        distance = np.diff(np.array(periods, dtype="datetime64[s]")).astype(float) / 3600
+        frequency, season, longest = ("hour", 24, 1.0) if distance.min() == 1 else ("irregular", 1, float(distance.min()))
+    else:
+        distance = np.diff(np.array(periods, dtype="datetime64[D]")).astype(float)
+        frequency, season, longest = "irregular", 1, float(distance.min())
+        for name, (low, high, in_season) in _SPACINGS.items():
+            if low <= distance.min() <= high:
+                frequency, season, longest = name, in_season, float(high)
+    gaps = tuple((periods[i], periods[i + 1]) for i in np.flatnonzero(distance > longest))
+    return Timeline(periods=periods, frequency=frequency, season=season, gaps=gaps)
+
+
+def launch_index(line: Timeline, start: Period, *, align: Align, what: str = "launch start") -> tuple[int, int | None]:
+    """Return the index of the first treated period, and that of a partly treated one to leave out.
+
+    Raises
+    ------
+    DataError
+        If the launch lies outside the periods or between two of them and no rule says what to do.
+    """
+    first, last = line.periods[0], line.periods[-1]
+    index = int(np.searchsorted(np.array(line.periods, dtype=object), start))  # type: ignore[arg-type]
+    if index == len(line.periods) and (align == "error" or start > last):  # type: ignore[operator]
+        raise DataError(
+            f"{what} {start} lies after the last period {last}: 0 post periods",
+            code="CB-D012",
+            remedy="wait for data after the launch, or correct the date",
+        )
+    if line.periods[index] == start:
+        return index, None
+    if index == 0:
+        raise DataError(
+            f"{what} {start} lies before the first period {first}: 0 pre periods",
+            code="CB-D012",
+            remedy="add history before the launch, or correct the date",
+        )
+    before, after = line.periods[index - 1], line.periods[index]
+    if align == "error":
+        raise DataError(
+            f"{what} {start} falls between the periods {before} and {after}",
+            code="CB-D013",
+            remedy='say what to do with the partly treated period: [launch] align = "next" (counts as before), '
+            '"previous" (counts as after) or "drop_partial"',
+        )
+    return {"next": (index, None), "previous": (index - 1, None), "drop_partial": (index, index - 1)}[align]
+
+
+def _read_label(value: Any) -> tuple[Period | None, str | None]:
+    if isinstance(value, (bool, np.bool_)) or value is None:
+        return None, None
+    if isinstance(value, (int, np.integer)):
+        return int(value), None
+    if isinstance(value, (float, np.floating)):
+        return (int(value), None) if float(value).is_integer() else (None, None)
+    if isinstance(value, (dt.datetime, pd.Timestamp, np.datetime64)):
+        return _date_or_time(pd.Timestamp(value)), None
+    if isinstance(value, dt.date):
+        return value, None
+    if isinstance(value, pd.Period):
+        return _date_or_time(value.to_timestamp()), None
+    return _read_text(str(value).strip())
+
+
+def _read_text(text: str) -> tuple[Period | None, str | None]:
+    if _WHOLE.match(text):
+        return int(float(text)), "whole number"
+    try:
+        if _MONTH.match(text):
+            return dt.date.fromisoformat(f"{text}-01"), "ISO month"
+        if len(text) == 10:
+            return dt.date.fromisoformat(text), "ISO date"
+        return _date_or_time(pd.Timestamp(dt.datetime.fromisoformat(text))), "ISO time"
+    except ValueError:
+        return None, None
+
+
+def _as_time(label: Period) -> Period:
+    """Read a date among times as its midnight."""
+    return dt.datetime.combine(label, dt.time()) if type(label) is dt.date else label
+
+
+def _date_or_time(stamp: pd.Timestamp) -> dt.date | dt.datetime:
+    if stamp.tzinfo is None and stamp == stamp.normalize():
+        return stamp.date()
+    return stamp.to_pydatetime()

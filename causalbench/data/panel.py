@@ -1,0 +1,211 @@
+"""The panel: outcome of every unit in every period, and who was treated when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from causalbench.artifacts import digest
+from causalbench.data.calendar import Align, Period
+from causalbench.values import BoolArray, Finding, FloatArray, frozen_array
+
+if TYPE_CHECKING:
+    from causalbench.data.reduce import Aggregate, Grain
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panel:
+    """Outcome by unit and period with an absorbing treatment.
+
+    Attributes
+    ----------
+    outcome
+        Shape (n_units, n_periods), in units of the metric; NaN where missing.
+    treated
+        Shape (n_units, n_periods), true from a unit's launch on.
+    units, periods
+        Labels in ascending order.
+    metric, unit_name
+        What the outcome and a unit are called.
+    frequency, season
+        Spacing of the periods and how many of them make a season.
+    findings
+        What was met and changed while the panel was built.
+
+    Notes
+    -----
+    Not slotted, so that derived arrays are computed once.
+    """
+
+    outcome: FloatArray
+    treated: BoolArray
+    units: tuple[str, ...]
+    periods: tuple[Period, ...]
+    metric: str = "outcome"
+    unit_name: str = "unit"
+    frequency: str = "number"
+    season: int = 1
+    findings: tuple[Finding, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        shape = (len(self.units), len(self.periods))
+        object.__setattr__(self, "outcome", frozen_array(self.outcome, shape=shape, name="outcome"))
+        object.__setattr__(self, "treated", frozen_array(self.treated, dtype=bool, shape=shape, name="treated"))
+        if len(set(self.units)) != len(self.units):
+            raise ValueError("units must be distinct")
+        if list(self.periods) != sorted(set(self.periods)):  # type: ignore[type-var]
+            raise ValueError("periods must ascend and be distinct")
+        if (np.diff(self.treated.astype(int), axis=1) < 0).any():
+            raise ValueError("treatment switches off; it must be absorbing")
+        if np.isinf(self.outcome).any():
+            raise ValueError("the outcome must be finite or NaN")
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Any,
+        *,
+        unit: str,
+        period: str,
+        outcome: str,
+        treated: Iterable[str] | None = None,
+        start: Any = None,
+        cohort: str | None = None,
+        treatment: str | None = None,
+        end: Any = None,
+        anticipation: int = 0,
+        align: Align = "error",
+        grain: Grain = "cell",
+        aggregate: Aggregate = "sum",
+        on_duplicate: str = "error",
+        metric: str | None = None,
+    ) -> Self:
+        """Build a panel from a long table; aggregation runs in the table's own engine.
+
+        Parameters
+        ----------
+        table
+            pandas, Polars or Arrow table, or a DuckDB relation. It isn't changed.
+        unit, period, outcome
+            Column names.
+        treated, start
+            Names of the treated units and their common first treated period; or instead
+        cohort
+            a column with each unit's first treated period (missing, infinite or 0: never); or instead
+        treatment
+            a column of 0 and 1.
+        end
+            Last period of interest; later ones are left out.
+        anticipation
+            Number of periods before the launch that may already react; they are left out.
+        align
+            What to do with a launch between two periods: ``error``, ``next``, ``previous``, ``drop_partial``.
+        grain
+            ``cell`` for one row per unit and period, ``event`` for rows that are aggregated.
+        aggregate
+            ``sum``, ``mean`` or ``count`` of event rows.
+        on_duplicate
+            What to do with a second row of a cell: ``error``, ``exact``, ``sum``, ``mean``.
+        metric
+            Name of the outcome in reports; the column's name by default.
+
+        Raises
+        ------
+        DataError
+            For anything in the table that would make the answer wrong, with column, unit, count and remedy.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"geo": ["a", "a", "b", "b"], "week": [1, 2, 1, 2], "sales": [5.0, 7.0, 4.0, 4.5]})
+        >>> panel = Panel.from_table(table, unit="geo", period="week", outcome="sales", treated=["a"], start=2)
+        >>> panel.n_pre, panel.treated_units
+        (1, ('a',))
+        """
+        from causalbench.data import assembly, sources
+        from causalbench.data.reduce import Columns
+
+        return cls(
+            **assembly.assemble(
+                sources.from_object(table),
+                Columns(unit=unit, period=period, outcome=outcome, cohort=cohort, treatment=treatment),
+                launch=assembly.LaunchRule(
+                    units=tuple(treated) if treated is not None else None,
+                    start=start,
+                    end=end,
+                    anticipation=anticipation,
+                    align=align,
+                ),
+                reading=assembly.Reading(
+                    grain=grain, aggregate=aggregate, on_duplicate=on_duplicate, metric=metric or outcome
+                ),
+            )
+        )
+
+    @cached_property
+    def first_treated(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Index of each unit's first treated period, n_periods for units never treated; shape (n_units,)."""
+        return np.where(self.treated.any(axis=1), self.treated.argmax(axis=1), len(self.periods))
+
+    @property
+    def ever_treated(self) -> BoolArray:
+        """Which units are treated at some time, shape (n_units,)."""
+        return self.first_treated < len(self.periods)
+
+    @property
+    def treated_units(self) -> tuple[str, ...]:
+        """Names of the treated units."""
+        return tuple(unit for unit, flag in zip(self.units, self.ever_treated, strict=True) if flag)
+
+    @property
+    def donor_pool(self) -> tuple[str, ...]:
+        """Names of the units never treated."""
+        return tuple(unit for unit, flag in zip(self.units, self.ever_treated, strict=True) if not flag)
+
+    @property
+    def cohorts(self) -> tuple[Period, ...]:
+        """Distinct first treated periods."""
+        return tuple(self.periods[i] for i in sorted(set(self.first_treated.tolist())) if i < len(self.periods))
+
+    @property
+    def n_pre(self) -> int:
+        """Number of periods before the first launch."""
+        return int(self.first_treated.min())
+
+    @property
+    def n_post(self) -> int:
+        """Number of periods from the first launch on."""
+        return len(self.periods) - self.n_pre
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of labels, outcome and treatment in canonical order."""
+        labels = [self.metric, self.units, self.periods]
+        return digest(digest(labels).encode() + self.outcome.tobytes() + self.treated.tobytes())
+
+    def index(self, units: Iterable[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Return the row numbers of named units."""
+        position = {unit: i for i, unit in enumerate(self.units)}
+        return np.array([position[unit] for unit in units], dtype=np.int64)
+
+    def assigned_to(self, units: BoolArray, *, start: int) -> Panel:
+        """Return the same outcomes with the units of a mask treated from the period with index ``start`` on."""
+        treated = np.zeros(self.outcome.shape, dtype=bool)
+        treated[np.asarray(units), start:] = True
+        return replace(self, treated=treated)
+
+    def only(self, units: BoolArray | None = None, periods: BoolArray | None = None) -> Panel:
+        """Return the panel of some units and periods, given as masks."""
+        rows = np.ones(len(self.units), dtype=bool) if units is None else np.asarray(units)
+        columns = np.ones(len(self.periods), dtype=bool) if periods is None else np.asarray(periods)
+        return replace(
+            self,
+            outcome=self.outcome[np.ix_(rows, columns)],
+            treated=self.treated[np.ix_(rows, columns)],
+            units=tuple(unit for unit, keep in zip(self.units, rows, strict=True) if keep),
+            periods=tuple(period for period, keep in zip(self.periods, columns, strict=True) if keep),
+        )

@@ -1,0 +1,146 @@
+"""Conformal inference: the residuals after the launch against those of every other stretch of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import numpy as np
+from numpy.random import Generator
+
+from causalbench.data.panel import Panel
+from causalbench.errors import RefusalError
+from causalbench.protocols import Estimator, ImposesNull
+from causalbench.values import Fit, FloatArray, Interval, MethodCard, Uncertainty, rejects
+
+_GRID = 241
+_DOUBLINGS = 12
+_BISECTIONS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conformal:
+    r"""Test of a constant effect by cyclic shifts of residuals, inverted.
+
+    For each hypothetical effect :math:`\tau` it is taken off the post period, the estimator is refitted to **all**
+    periods, and the size of the summed residuals of the post period is compared with that of every other stretch of
+    the same length, time taken as a circle:
+
+    .. math::
+        S_k(\tau) = \Bigl|\sum_{t \in \text{post}} \hat u_{t-k}(\tau)\Bigr|,\qquad
+        p(\tau) = \frac1T \#\{k : S_k(\tau) \ge S_0(\tau)\}, \quad k = 0, \dots, T-1
+
+    (Chernozhukov, Wuthrich, Zhu 2021, section 2, moving-block permutations; the signed sum keeps power against a
+    constant effect). The set of effects with :math:`p > \alpha` is scanned on a grid and its ends are bisected; it may
+    be in several segments. A stretch narrower than the grid's step may be missed.
+
+    Valid when residuals are stationary under the true effect. With strong persistence and a short panel it rejects
+    somewhat too often: at nominal 10% and autocorrelation .8, 11 to 14% of the time.
+
+    Raises
+    ------
+    RefusalError
+        When the estimator can't impose an effect.
+    """
+
+    card: ClassVar[MethodCard] = MethodCard(
+        title="Conformal with cyclic blocks (conformal)",
+        summary="Are the residuals after the launch larger than those of any other stretch of the same length?",
+        equation=r"p(\tau) = \frac{1}{T} \# \left\{ k : \left| \sum_{t > T_0} \hat{u}_{t-k}(\tau) \right| \geq "
+        r"\left| \sum_{t > T_0} \hat{u}_{t}(\tau) \right| \right\}",
+        std_error="none; the interval holds every constant effect that the test doesn't reject",
+        assumptions=("With the true effect taken off, residuals behave alike before and after the launch (stationarity).",),
+        not_when=(
+            "Few periods: the smallest p is 1 / number of periods.",
+            "Very persistent residuals: at autocorrelation .8 a nominal 10% test rejects 11 to 14% of the time.",
+        ),
+        edge_cases=(
+            "Sets may be unbounded, in several segments, empty, or miss the estimate; each is reported as such.",
+            "Effects are scanned on a grid of 241 points; ends are bisected.",
+        ),
+        references=(
+            (
+                "Chernozhukov, Wuthrich, Zhu (2021), Journal of the American Statistical Association 116, 1849-1864",
+                "https://doi.org/10.1080/01621459.2021.1920957",
+            ),
+        ),
+    )
+
+    def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
+        """Return p-value and set from one scan; ``rng`` isn't used."""
+        if not hasattr(estimator, "null_residuals"):
+            raise RefusalError(f"{type(estimator).__name__} can't be refitted under a hypothetical effect")
+        model, n_post = cast(ImposesNull[Panel], estimator), data.n_post
+
+        def p_values(effects: FloatArray) -> FloatArray:
+            return cyclic_p_values(model.null_residuals(data, effects), n_post)
+
+        spread = max(float(fit.path.effect[: data.n_pre].std()), abs(fit.effect), 1e-9 * float(data.outcome.std()))
+        scan = _scan(p_values, centre=fit.effect, spread=spread, level=level)
+        smallest = 1 / len(data.periods)
+        warnings = []
+        if not np.isfinite([end for segment in scan.segments for end in segment]).all():
+            warnings.append(f"unbounded within the scan: {len(data.periods)} periods allow no p below {smallest:.3f}")
+        if not scan.segments:
+            warnings.append("misfit: every constant effect scanned is rejected")
+        return Uncertainty(
+            interval=Interval(segments=scan.segments, level=level, kind="conformal"),
+            p_value=scan.p_zero,
+            detail={"largest_p": scan.largest_p, "p_maximising_effect": scan.best, "smallest_p": smallest},
+            warnings=tuple(warnings),
+        )
+
+
+def cyclic_p_values(residuals: FloatArray, n_post: int) -> FloatArray:
+    """Return p of each row of residuals (n_effects, n_periods), the post period being its last ``n_post`` entries."""
+    wrapped = np.concatenate([residuals, residuals[:, : n_post - 1]], axis=1)
+    running = np.concatenate([np.zeros((len(residuals), 1)), wrapped.cumsum(axis=1)], axis=1)
+    sums = np.abs(running[:, n_post:] - running[:, :-n_post])
+    own = sums[:, -n_post]
+    slack = 1e-10 * np.abs(residuals).sum(axis=1)
+    shares: FloatArray = (sums >= (own - slack)[:, None]).mean(axis=1)
+    return shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scan:
+    segments: tuple[tuple[float, float], ...]
+    p_zero: float
+    largest_p: float
+    best: float
+
+
+def _scan(p_values: Callable[[FloatArray], FloatArray], *, centre: float, spread: float, level: float) -> _Scan:
+    """Widen around the estimate until both ends are rejected, scan a grid, bisect every change."""
+    reach = 4 * spread
+    for _ in range(_DOUBLINGS):
+        ends = p_values(np.array([centre - reach, centre + reach]))
+        if all(rejects(float(p), level) for p in ends):
+            break
+        reach *= 2
+    grid = np.unique(np.concatenate([np.linspace(centre - reach, centre + reach, _GRID), [0.0, centre]]))
+    p = p_values(grid)
+    accepted = np.array([not rejects(float(value), level) for value in p])
+    plateau = np.flatnonzero(p == p.max())
+    first = plateau[0]
+    last = first + int(np.argmin(np.append(p[first:] == p.max(), False))) - 1
+    changes = np.flatnonzero(accepted[1:] != accepted[:-1])
+    inside, outside = (np.where(accepted[changes] == side, grid[changes], grid[changes + 1]) for side in (True, False))
+    for _ in range(_BISECTIONS):
+        if not len(changes):
+            break
+        middle = (inside + outside) / 2
+        keep = np.array([not rejects(float(value), level) for value in p_values(middle)])
+        inside, outside = np.where(keep, middle, inside), np.where(keep, outside, middle)
+    edges = [float(edge) for edge in inside]
+    if accepted[0]:
+        edges.insert(0, -np.inf)
+    if accepted[-1]:
+        edges.append(np.inf)
+    return _Scan(
+        segments=tuple(zip(edges[::2], edges[1::2], strict=True)),
+        p_zero=float(p[np.searchsorted(grid, 0.0)]),
+        largest_p=float(p.max()),
+        best=float((grid[first] + grid[last]) / 2),
+    )

@@ -1,0 +1,89 @@
+"""What a method must offer to be used by the workbench; each is a frozen dataclass whose fields are its options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, TypeVar
+
+from numpy.random import Generator
+
+from causalbench.values import BoolArray, CheckResult, Estimate, Fit, FloatArray, MethodCard, Uncertainty
+
+D_contra = TypeVar("D_contra", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What an estimator needs of a panel; the audit refuses or warns by it.
+
+    Attributes
+    ----------
+    min_control, min_pre
+        Fewer control units or periods before the launch are refused.
+    recommended_pre
+        Fewer periods before the launch are warned about; two seasons are always recommended.
+    max_cohorts
+        Panels with more launch dates are refused.
+    varying_controls
+        Whether control units without any variation carry no information and are dropped with a warning.
+    """
+
+    min_control: int
+    min_pre: int
+    recommended_pre: int
+    max_cohorts: int
+    varying_controls: bool
+
+
+class Estimator(Protocol[D_contra]):
+    """Estimates an effect; keeps no fitted state, so a placebo simply fits again."""
+
+    requires: ClassVar[Requirements]
+    card: ClassVar[MethodCard]
+    inferences: ClassVar[tuple[str, ...]]
+
+    def fit(self, data: D_contra) -> Fit:
+        """Estimate the average effect on the treated."""
+        ...
+
+    def default_inference(self, data: D_contra) -> str:
+        """Choose an inference by a rule on the data."""
+        ...
+
+
+class FitsMany(Protocol[D_contra]):
+    """An estimator with a fast path for many assignments of the same data: the same numbers as ``fit``."""
+
+    def fit_many(self, data: D_contra, assignments: BoolArray) -> Iterable[Fit]:
+        """Fit once per row of ``assignments`` (n_assignments, n_units), each naming the units taken as treated."""
+        ...
+
+
+class ImposesNull(Protocol[D_contra]):
+    """An estimator that can be refitted to all periods under a hypothetical constant effect."""
+
+    def null_residuals(self, data: D_contra, effects: FloatArray) -> FloatArray:
+        """Return residuals of the treated mean, shape (n_effects, n_periods), one row per imposed effect."""
+        ...
+
+
+class Inference(Protocol[D_contra]):
+    """Quantifies the uncertainty of one fit."""
+
+    card: ClassVar[MethodCard]
+
+    def infer(self, estimator: Estimator[D_contra], data: D_contra, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
+        """Return interval, p-value and what explains them."""
+        ...
+
+
+class Check(Protocol[D_contra]):
+    """Answers one question about an assumption."""
+
+    question: ClassVar[str]
+    applies_to: ClassVar[tuple[str, ...]]
+
+    def run(self, estimator: Estimator[D_contra], data: D_contra, estimate: Estimate) -> CheckResult:
+        """Return a verdict with its reason."""
+        ...

@@ -1,0 +1,1 @@
+"""Report: notebook, page, figures and tables, all from the evidence and nothing else."""

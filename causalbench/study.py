@@ -1,0 +1,282 @@
+"""The study file: what was launched, which data say so, which method may answer. TOML in, a validated value out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from causalbench.artifacts import digest, plain
+from causalbench.catalogue import Catalogue
+from causalbench.errors import StudyError, nearest
+
+_TABLES = {"study", "data", "metric", "launch", "method", "run"}
+
+
+class _Table(BaseModel):
+    """A table of the study file: unknown keys are refused, values keep their type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
+Moment = int | dt.date | dt.datetime | Annotated[str, Field(min_length=1)]
+
+
+class About(_Table):
+    """``[study]``: what the readout is about."""
+
+    name: Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    question: Name
+    decision: Name | None = None
+
+
+class Data(_Table):
+    """``[data]``: where the table is and how its rows are read."""
+
+    source: Name | None = None
+    sql: Name | None = None
+    unit: Name
+    period: Name
+    grain: Literal["cell", "event"] = "cell"
+    on_missing: Literal["error", "drop_unit", "drop_period", "zero", "impute"] = "error"
+    on_duplicate: Literal["error", "exact", "sum", "mean"] = "error"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Data:
+        if (self.source is None) == (self.sql is None):
+            raise ValueError("give either source (a file beside the study) or sql")
+        if self.grain == "event" and self.on_duplicate != "error":
+            raise ValueError('on_duplicate does nothing with grain = "event": rows are aggregated')
+        return self
+
+
+class Metric(_Table):
+    """``[[metric]]``: an outcome. The first metric with role ``success`` makes the headline."""
+
+    name: Name
+    column: Name
+    aggregate: Literal["sum", "mean", "count"] = "sum"
+    role: Literal["success", "driver"] = "success"
+
+
+class Launch(_Table):
+    """``[launch]``: who got it when, in one of three ways, and how they were chosen."""
+
+    units: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    start: Moment | None = None
+    cohort: Name | None = None
+    treatment: Name | None = None
+    end: Moment | None = None
+    anticipation: Annotated[int, Field(ge=0, le=10_000)] = 0
+    align: Literal["error", "next", "previous", "drop_partial"] = "error"
+    assignment: Literal["random", "rule", "opt-in", "chosen"] = "chosen"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arrays(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("units"), list):
+            return {**values, "units": tuple(values["units"])}
+        return values
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Launch:
+        ways = [way for way in ("units", "cohort", "treatment") if getattr(self, way) is not None]
+        if len(ways) != 1:
+            raise ValueError(f"give exactly one of units, cohort, treatment; found {', '.join(ways) or 'none'}")
+        if (self.units is not None) != (self.start is not None):
+            raise ValueError("start goes with units, and units need a start")
+        return self
+
+
+class Method(_Table):
+    """``[method]``: estimator, inference, level and the estimator's own options."""
+
+    name: Name
+    inference: Name | None = None
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    options: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class Run(_Table):
+    """``[run]``: what makes the run repeatable."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+
+class Study(_Table):
+    """A whole study file.
+
+    Examples
+    --------
+    >>> study = Study.from_mapping({
+    ...     "study": {"name": "spring", "question": "Did it work?"},
+    ...     "data": {"source": "sales.csv", "unit": "city", "period": "date"},
+    ...     "metric": [{"name": "sales", "column": "Y"}],
+    ...     "launch": {"units": ["chicago"], "start": "2021-04-01"},
+    ...     "method": {"name": "synthetic-control", "level": 0.9},
+    ... })
+    >>> study.method.level, study.run.seed
+    (0.9, 0)
+    """
+
+    study: About
+    data: Data
+    metric: Annotated[tuple[Metric, ...], Field(min_length=1)]
+    launch: Launch
+    method: Method
+    run: Run = Run()
+    folder: Path = Field(default=Path(), exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arrays(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("metric"), list):
+            return {**values, "metric": tuple(values["metric"])}
+        return values
+
+    @model_validator(mode="after")
+    def _distinct_metrics(self) -> Study:
+        names = [metric.name for metric in self.metric]
+        if len(set(names)) != len(names):
+            raise ValueError("metric names must be distinct")
+        if all(metric.role != "success" for metric in self.metric):
+            raise ValueError('one metric needs role = "success": it makes the headline')
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> Study:
+        """Read a study file.
+
+        Raises
+        ------
+        StudyError
+            With every problem at once: key, line, what is allowed, and the nearest match.
+        """
+        path = Path(path)
+        path = path / "study.toml" if path.is_dir() else path
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            siblings = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+            raise StudyError([f"there is no file {path}{nearest(path.name, siblings)}"], where=str(path)) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StudyError([f"the file can't be read: {error}"], where=str(path)) from None
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise StudyError([f"not valid TOML: {error}"], where=str(path)) from None
+        return cls.from_mapping(values, folder=path.parent, text=text, where=str(path))
+
+    @classmethod
+    def from_mapping(
+        cls, values: Mapping[str, Any], *, folder: Path | None = None, text: str = "", where: str = "study"
+    ) -> Study:
+        """Validate a mapping with the keys of a study file; ``text`` lets problems name their line."""
+        problems: list[str] = []
+        given = {key: value for key, value in values.items() if key != "folder"} | {"folder": folder or Path()}
+        if "folder" in values:
+            problems.append(_problem({"type": "extra_forbidden", "loc": ("folder",), "input": "", "msg": ""}, text))
+        study = None
+        try:
+            study = cls.model_validate(given)
+        except ValidationError as error:
+            problems += [_problem(dict(item), text) for item in error.errors()]
+        method = values.get("method")
+        problems += list(_method_problems(method if isinstance(method, Mapping) else {}, text))
+        if problems or study is None:
+            raise StudyError(problems, where=where)
+        return study
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the study's values as plain JSON; the folder isn't part of it."""
+        result: dict[str, Any] = plain(self.model_dump())
+        return result
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the study's values."""
+        return digest(self.to_dict())
+
+
+def _method_problems(method: Mapping[str, Any], text: str) -> Iterator[str]:
+    """Check names and options of the method, which only the method itself knows; imports nothing but that method."""
+    estimators = Catalogue("causalbench.estimators", "method")
+    inferences = Catalogue("causalbench.inference", "inference")
+    name, inference = method.get("name"), method.get("inference")
+    if not isinstance(name, str):
+        return
+    at = _at(text, ("method", "name"))
+    if name == "auto":
+        yield f'[method] name{at} = "auto" can\'t choose yet; name one of: {", ".join(estimators.names())}'
+        return
+    if name not in estimators.names():
+        hint = nearest(name, estimators.names())
+        yield f"[method] name{at} = {name!r} doesn't exist{hint}; there are: {', '.join(estimators.names())}"
+        return
+    allowed = estimators.load(name).inferences
+    if isinstance(inference, str) and inference not in allowed:
+        kind = "doesn't go with" if inference in inferences.names() else "doesn't exist for"
+        place = _at(text, ("method", "inference"))
+        yield f"[method] inference{place} = {inference!r} {kind} {name}{nearest(inference, allowed)}; allowed: {', '.join(allowed)}"
+    if isinstance(method.get("options", {}), Mapping):
+        try:
+            estimators.create(name, method.get("options", {}))
+        except StudyError as error:
+            place = _at(text, ("method.options",))
+            yield from (f"[method.options]{place}: {problem}" for problem in error.problems)
+
+
+def _problem(error: Mapping[str, Any], text: str) -> str:
+    """Write one validation error as a sentence with its table, key and line."""
+    location = tuple(part for part in error["loc"] if part not in ("int", "date", "datetime") and not _is_branch(part))
+    keys = tuple(str(part) for part in location if not isinstance(part, int))
+    table = f"[[{keys[0]}]]" if keys[:1] == ("metric",) else f"[{keys[0]}]" if len(keys) > 1 or keys[:1] else "study"
+    key = f"{table} {keys[1]}" if len(keys) > 1 else table
+    occurrence = next((part for part in location if isinstance(part, int)), 0) if keys[:1] == ("metric",) else 0
+    at = _at(text, keys, occurrence)
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        allowed = _allowed(keys)
+        return f"{key}{at} is not a key{nearest(keys[-1], allowed)}; allowed here: {', '.join(sorted(allowed))}"
+    if kind == "missing":
+        return f"{key} is missing{at}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    found = "" if isinstance(error.get("input"), Mapping) else f", found {error.get('input')!r}"
+    return f"{key}{at}: {message}{found}"
+
+
+def _is_branch(part: object) -> bool:
+    return isinstance(part, str) and ("[" in part or part in ("constrained-str", "str"))
+
+
+def _allowed(keys: tuple[str, ...]) -> set[str]:
+    tables = {"study": About, "data": Data, "metric": Metric, "launch": Launch, "method": Method, "run": Run}
+    return set(tables[keys[0]].model_fields) if len(keys) > 1 and keys[0] in tables else _TABLES
+
+
+def _at(text: str, keys: tuple[str, ...], occurrence: int = 0) -> str:
+    """Return `` (line N)`` of a key, of its table where the key isn't there, or nothing."""
+    line = _line(text, keys, occurrence)
+    return f" (line {line})" if line else ""
+
+
+def _line(text: str, keys: tuple[str, ...], occurrence: int) -> int | None:
+    """Locate a key: a small reader of table headers and keys, which the TOML parser doesn't keep."""
+    table, seen, header = "", -1, None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if match := re.match(r"\s*\[{1,2}\s*([\w.\-]+)\s*\]{1,2}", line):
+            table = match[1]
+            seen += bool(keys) and table == keys[0]
+            if keys and table == keys[0] and seen == occurrence:
+                header = number
+        elif match := re.match(r"\s*[\"']?([\w.\-]+)[\"']?\s*=", line):
+            here = (table, match[1]) if table else (match[1],)
+            if here == keys[:2] and (not table or seen == occurrence):
+                return number
+    return header

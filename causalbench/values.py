@@ -1,0 +1,299 @@
+"""Value objects: what flows between the rooms. Frozen, validated on construction, arrays copied and read-only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causalbench.artifacts import canonical_json, digest, plain
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+SCHEMA = 1
+
+IntervalKind = Literal["confidence", "credible", "conformal", "placebo"]
+Verdict = Literal["pass", "review", "fail", "not_evaluable"]
+Severity = Literal["info", "warning"]
+
+
+def frozen_array(value: Any, *, dtype: type = float, shape: tuple[int, ...] | None = None, name: str = "array") -> Any:
+    """Copy an array and make it read-only, refusing a wrong shape."""
+    array = np.array(value, dtype=dtype)
+    if shape is not None and array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
+    array.flags.writeable = False
+    return array
+
+
+def rejects(p_value: float, level: float) -> bool:
+    """Tell whether a test at this confidence level rejects; the one comparison behind every p-value and interval."""
+    return p_value <= 1 - level + 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A set of effects that the data don't reject, as one or more closed segments.
+
+    Attributes
+    ----------
+    segments
+        ``((lower, upper), ...)`` ascending and disjoint; ends may be infinite. Empty when every effect is rejected.
+    level
+        Confidence level, strictly between 0 and 1.
+    kind
+        What the level promises.
+    """
+
+    segments: tuple[tuple[float, float], ...]
+    level: float
+    kind: IntervalKind
+    lower: float | None = field(init=False)
+    upper: float | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise ValueError(f"level is {self.level}, it must lie strictly between 0 and 1")
+        ends = [end for segment in self.segments for end in segment]
+        if any(math.isnan(end) for end in ends) or ends != sorted(ends):
+            raise ValueError(f"segments must ascend and hold no NaN, found {self.segments}")
+        object.__setattr__(self, "segments", tuple((float(a), float(b)) for a, b in self.segments))
+        object.__setattr__(self, "lower", ends[0] if ends and math.isfinite(ends[0]) else None)
+        object.__setattr__(self, "upper", ends[-1] if ends and math.isfinite(ends[-1]) else None)
+
+    @property
+    def empty(self) -> bool:
+        """Whether every effect is rejected: the model misfits, no effect is compatible with it."""
+        return not self.segments
+
+    def contains(self, effect: float) -> bool:
+        """Tell whether an effect lies in one of the segments."""
+        return any(lower <= effect <= upper for lower, upper in self.segments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EffectPath:
+    """Observed and counterfactual outcome of the treated mean, period by period; every array has shape (n_periods,).
+
+    Attributes
+    ----------
+    periods
+        Period labels, ascending.
+    observed, counterfactual, effect
+        In units of the outcome per treated unit; ``effect`` is their difference, before the launch a residual.
+    """
+
+    periods: tuple[Any, ...]
+    observed: FloatArray
+    counterfactual: FloatArray
+    effect: FloatArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        shape = (len(self.periods),)
+        for name in ("observed", "counterfactual"):
+            object.__setattr__(self, name, frozen_array(getattr(self, name), shape=shape, name=name))
+        object.__setattr__(self, "effect", frozen_array(self.observed - self.counterfactual))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimand:
+    """What is estimated: for whom, when, in which units and with which weights."""
+
+    kind: Literal["att"]
+    population: str
+    weighting: Literal["unit"]
+    window: str
+    units: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fit:
+    """Result of an estimator, before any statement of uncertainty.
+
+    Attributes
+    ----------
+    effect
+        Average effect per treated unit and period after the launch.
+    path
+        Observed and counterfactual path of the treated mean.
+    weights
+        Donor weights aligned with the panel's units, shape (n_units,), zero for the treated; None for estimators
+        without weights.
+    covariance
+        Covariance of ``effect``, shape (1, 1), where the estimator has an analytic one.
+    diagnostics
+        Numbers that belong into ``detail``.
+    """
+
+    effect: float
+    path: EffectPath
+    weights: FloatArray | None = None
+    covariance: FloatArray | None = None
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.effect):
+            raise ValueError(f"effect is {self.effect}")
+        for name in ("weights", "covariance"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, frozen_array(getattr(self, name)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Uncertainty:
+    """What a way of inference says about one fit; p-value and interval come from one family of tests.
+
+    Attributes
+    ----------
+    interval
+        Every effect with ``p > 1 - level``; None when this inference gives none.
+    p_value
+        Of no effect. None when it can't be computed.
+    detail
+        Numbers that explain it, merged into the estimate's ``detail``.
+    warnings
+        What the reader must know about this inference here.
+    """
+
+    interval: Interval | None
+    p_value: float | None
+    std_error: float | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.p_value is not None and not 0 <= self.p_value <= 1:
+            raise ValueError(f"p_value is {self.p_value}")
+        if self.interval is not None and self.p_value is not None:
+            if rejects(self.p_value, self.interval.level) == self.interval.contains(0.0):
+                raise ValueError(f"p = {self.p_value} and the interval {self.interval.segments} disagree about 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Estimate:
+    """The answer for one metric: an effect, how sure, and how it was obtained.
+
+    ``value`` is the average effect per treated unit and period; ``detail["incremental"]`` the total over all of them.
+    """
+
+    metric: str
+    estimand: Estimand
+    estimator: str
+    inference: str
+    value: float
+    std_error: float | None
+    interval: Interval | None
+    p_value: float | None
+    posterior_tail: float | None
+    path: EffectPath
+    weights: Mapping[str, float] | None
+    detail: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    n_treated: int
+    n_control: int
+    n_pre: int
+    n_post: int
+
+    @property
+    def rejected(self) -> bool | None:
+        """Whether no effect is rejected at the interval's level; None without a p-value."""
+        if self.p_value is None or self.interval is None:
+            return None
+        return rejects(self.p_value, self.interval.level)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values under the names of the fields."""
+        result: dict[str, Any] = plain(self)
+        return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """Verdict on one assumption. ``not_evaluable`` never counts as a pass."""
+
+    name: str
+    question: str
+    verdict: Verdict
+    reason: str
+    remedy: str = ""
+    statistic: float | None = None
+    threshold: float | None = None
+    table: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that data handling met: what, how many, where, and what was done about it."""
+
+    code: str
+    severity: Severity
+    message: str
+    action: str
+    count: int = 0
+    units: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What the estimator was given, and everything that changed on the way."""
+
+    findings: tuple[Finding, ...]
+    coverage: Mapping[str, int]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodCard:
+    """What a reader must know about a method; the report and METHODS.md are written from it.
+
+    Attributes
+    ----------
+    equation
+        LaTeX, one display equation.
+    std_error
+        Where the uncertainty comes from, or how an interval is formed.
+    assumptions, not_when, edge_cases
+        One sentence each.
+    references
+        ``(citation, link)`` pairs.
+    """
+
+    title: str
+    summary: str
+    equation: str
+    std_error: str
+    assumptions: tuple[str, ...]
+    not_when: tuple[str, ...]
+    edge_cases: tuple[str, ...]
+    references: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Readout:
+    """Everything that a run found. ``evidence.json`` is :meth:`to_dict`, and pages and figures read only that."""
+
+    study: Mapping[str, Any]
+    audits: Mapping[str, Audit]
+    estimates: tuple[Estimate, ...]
+    checks: Mapping[str, tuple[CheckResult, ...]]
+    methods: tuple[MethodCard, ...]
+    headline: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the evidence as plain JSON values."""
+        return {"schema": SCHEMA, **plain(self)}
+
+    def to_json(self) -> str:
+        """Return the bytes of ``evidence.json``."""
+        return canonical_json(self.to_dict(), indent=1) + "\n"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical evidence."""
+        return digest(self.to_dict())
