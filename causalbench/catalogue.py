@@ -70,7 +70,10 @@ class Catalogue:
             return pydantic.TypeAdapter(member).validate_python(given)
         except pydantic.ValidationError as error:
             raise StudyError(
-                [f"option {'.'.join(map(str, e['loc'])) or name}: {e['msg']}, found {e['input']!r}" for e in error.errors()],
+                [
+                    f"option {'.'.join(map(str, e['loc'])) or name}: {e['msg']}, found {e['input']!r}"
+                    for e in error.errors()
+                ],
                 where="[method.options]",
             ) from None
 

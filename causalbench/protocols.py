@@ -10,6 +10,7 @@ from numpy.random import Generator
 
 from causalbench.values import BoolArray, CheckResult, Estimate, Fit, FloatArray, MethodCard, Uncertainty
 
+D = TypeVar("D")
 D_contra = TypeVar("D_contra", contravariant=True)
 
 
@@ -68,22 +69,22 @@ class ImposesNull(Protocol[D_contra]):
         ...
 
 
-class Inference(Protocol[D_contra]):
+class Inference(Protocol[D]):
     """Quantifies the uncertainty of one fit."""
 
     card: ClassVar[MethodCard]
 
-    def infer(self, estimator: Estimator[D_contra], data: D_contra, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
+    def infer(self, estimator: Estimator[D], data: D, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return interval, p-value and what explains them."""
         ...
 
 
-class Check(Protocol[D_contra]):
+class Check(Protocol[D]):
     """Answers one question about an assumption."""
 
     question: ClassVar[str]
     applies_to: ClassVar[tuple[str, ...]]
 
-    def run(self, estimator: Estimator[D_contra], data: D_contra, estimate: Estimate) -> CheckResult:
+    def run(self, estimator: Estimator[D], data: D, estimate: Estimate, *, rng: Generator) -> CheckResult:
         """Return a verdict with its reason."""
         ...

@@ -223,7 +223,8 @@ def _method_problems(method: Mapping[str, Any], text: str) -> Iterator[str]:
     if isinstance(inference, str) and inference not in allowed:
         kind = "doesn't go with" if inference in inferences.names() else "doesn't exist for"
         place = _at(text, ("method", "inference"))
-        yield f"[method] inference{place} = {inference!r} {kind} {name}{nearest(inference, allowed)}; allowed: {', '.join(allowed)}"
+        hint = f"{nearest(inference, allowed)}; allowed: {', '.join(allowed)}"
+        yield f"[method] inference{place} = {inference!r} {kind} {name}{hint}"
     if isinstance(method.get("options", {}), Mapping):
         try:
             estimators.create(name, method.get("options", {}))
@@ -256,7 +257,14 @@ def _is_branch(part: object) -> bool:
 
 
 def _allowed(keys: tuple[str, ...]) -> set[str]:
-    tables = {"study": About, "data": Data, "metric": Metric, "launch": Launch, "method": Method, "run": Run}
+    tables: dict[str, type[BaseModel]] = {
+        "study": About,
+        "data": Data,
+        "metric": Metric,
+        "launch": Launch,
+        "method": Method,
+        "run": Run,
+    }
     return set(tables[keys[0]].model_fields) if len(keys) > 1 and keys[0] in tables else _TABLES
 
 

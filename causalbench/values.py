@@ -24,7 +24,7 @@ Severity = Literal["info", "warning"]
 
 def frozen_array(value: Any, *, dtype: type = float, shape: tuple[int, ...] | None = None, name: str = "array") -> Any:
     """Copy an array and make it read-only, refusing a wrong shape."""
-    array = np.array(value, dtype=dtype)
+    array: NDArray[Any] = np.array(value, dtype=dtype)
     if shape is not None and array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
     array.flags.writeable = False
@@ -169,9 +169,10 @@ class Uncertainty:
     def __post_init__(self) -> None:
         if self.p_value is not None and not 0 <= self.p_value <= 1:
             raise ValueError(f"p_value is {self.p_value}")
-        if self.interval is not None and self.p_value is not None:
-            if rejects(self.p_value, self.interval.level) == self.interval.contains(0.0):
-                raise ValueError(f"p = {self.p_value} and the interval {self.interval.segments} disagree about 0")
+        if self.interval is None or self.p_value is None:
+            return
+        if rejects(self.p_value, self.interval.level) == self.interval.contains(0.0):
+            raise ValueError(f"p = {self.p_value} and the interval {self.interval.segments} disagree about 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

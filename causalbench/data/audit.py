@@ -87,7 +87,9 @@ def _without_missing(panel: Panel, rule: OnMissing, findings: list[Finding]) -> 
         return panel
     rows, columns = np.flatnonzero(missing.any(axis=1)), np.flatnonzero(missing.any(axis=0))
     units = tuple(panel.units[i] for i in rows)
-    where = f"{int(missing.sum())} cells are missing, in {len(rows)} units ({listing(units)}) and {len(columns)} periods"
+    where = (
+        f"{int(missing.sum())} cells are missing, in {len(rows)} units ({listing(units)}) and {len(columns)} periods"
+    )
     where += f" ({listing(panel.periods[j] for j in columns)})"
     if rule == "error":
         raise DataError(
@@ -96,17 +98,23 @@ def _without_missing(panel: Panel, rule: OnMissing, findings: list[Finding]) -> 
             remedy='choose [data] on_missing = "drop_unit", "drop_period", "zero" or "impute" '
             "(linear between neighbours, never across the launch)",
         )
-    repaired = {"drop_unit": _drop_units, "drop_period": _drop_periods, "zero": _zero, "impute": _interpolate}[rule](panel)
+    repaired = {"drop_unit": _drop_units, "drop_period": _drop_periods, "zero": _zero, "impute": _interpolate}[rule](
+        panel
+    )
     message = f'{where}; on_missing = "{rule}"'
-    action = f"{panel.outcome.shape[0]} x {panel.outcome.shape[1]} became {len(repaired.units)} x {len(repaired.periods)}"
+    action = (
+        f"{panel.outcome.shape[0]} x {panel.outcome.shape[1]} became {len(repaired.units)} x {len(repaired.periods)}"
+    )
     findings.append(
-        Finding(code="CB-D001", severity="warning", message=message, action=action, count=int(missing.sum()), units=units)
+        Finding(
+            code="CB-D001", severity="warning", message=message, action=action, count=int(missing.sum()), units=units
+        )
     )
     return repaired
 
 
 def _drop_units(panel: Panel) -> Panel:
-    complete = ~np.isnan(panel.outcome).any(axis=1)
+    complete: BoolArray = ~np.asarray(np.isnan(panel.outcome).any(axis=1))
     if not (complete & panel.ever_treated).any():
         raise DataError(
             f"every treated unit has missing cells ({listing(panel.treated_units)}), so dropping units leaves none",
@@ -117,7 +125,7 @@ def _drop_units(panel: Panel) -> Panel:
 
 
 def _drop_periods(panel: Panel) -> Panel:
-    complete = ~np.isnan(panel.outcome).any(axis=0)
+    complete: BoolArray = ~np.asarray(np.isnan(panel.outcome).any(axis=0))
     if not complete[: panel.n_pre].any() or not complete[panel.n_pre :].any():
         raise DataError(
             "no period before or none after the launch is complete, so dropping periods leaves nothing to compare",

@@ -94,19 +94,18 @@ def read_one(value: Any, timeline_like: Period, *, what: str) -> Period:
     label, _ = _read_label(value)
     if isinstance(timeline_like, dt.datetime) and label is not None:
         label = _as_time(label)
-    if type(label) is not type(timeline_like):
+    if label is None or type(label) is not type(timeline_like):
         raise DataError(
             f"{what} is {value!r}, but periods look like {timeline_like}",
             code="CB-D012",
             remedy=f"write {what} in the same form as the periods",
         )
-    assert label is not None
     return label
 
 
 def timeline(labels: Sequence[Period]) -> Timeline:
     """Order the distinct periods and infer their spacing."""
-    periods = tuple(sorted(set(labels)))  # type: ignore[type-var]
+    periods = tuple(sorted(set(labels)))
     if len(periods) < 2:
         return Timeline(periods=periods, frequency="number", season=1, gaps=())
     if isinstance(periods[0], int):
@@ -114,7 +113,9 @@ def timeline(labels: Sequence[Period]) -> Timeline:
         frequency, season, longest = "number", 1, float(distance.min())
     elif isinstance(periods[0], dt.datetime):
         distance = np.diff(np.array(periods, dtype="datetime64[s]")).astype(float) / 3600
-        frequency, season, longest = ("hour", 24, 1.0) if distance.min() == 1 else ("irregular", 1, float(distance.min()))
+        frequency, season, longest = (
+            ("hour", 24, 1.0) if distance.min() == 1 else ("irregular", 1, float(distance.min()))
+        )
     else:
         distance = np.diff(np.array(periods, dtype="datetime64[D]")).astype(float)
         frequency, season, longest = "irregular", 1, float(distance.min())

@@ -57,7 +57,7 @@ class Panel:
         object.__setattr__(self, "treated", frozen_array(self.treated, dtype=bool, shape=shape, name="treated"))
         if len(set(self.units)) != len(self.units):
             raise ValueError("units must be distinct")
-        if list(self.periods) != sorted(set(self.periods)):  # type: ignore[type-var]
+        if list(self.periods) != sorted(set(self.periods)):
             raise ValueError("periods must ascend and be distinct")
         if (np.diff(self.treated.astype(int), axis=1) < 0).any():
             raise ValueError("treatment switches off; it must be absorbing")
@@ -127,13 +127,14 @@ class Panel:
         (1, ('a',))
         """
         from causalbench.data import assembly, sources
+        from causalbench.data.launch import LaunchRule
         from causalbench.data.reduce import Columns
 
         return cls(
             **assembly.assemble(
                 sources.from_object(table),
                 Columns(unit=unit, period=period, outcome=outcome, cohort=cohort, treatment=treatment),
-                launch=assembly.LaunchRule(
+                launch=LaunchRule(
                     units=tuple(treated) if treated is not None else None,
                     start=start,
                     end=end,

@@ -53,7 +53,9 @@ def cells(source: Source, columns: Columns) -> pd.DataFrame:
     reduced = _prepared(source, columns).group_by("__unit", "__period").agg(*_measures(columns))
     table = reduced.collect(backend="pandas").to_pandas()
     if table.empty:
-        raise DataError(f"{source.origin} has no rows", code="CB-D033", remedy="check the export or the query's filters")
+        raise DataError(
+            f"{source.origin} has no rows", code="CB-D033", remedy="check the export or the query's filters"
+        )
     _require_keys(source, columns, table)
     table = table.rename(columns={"__unit": "unit", "__period": "period"})
     table["unit"] = unit_labels(table["unit"])
@@ -131,7 +133,9 @@ def _require_columns(source: Source, columns: Columns, schema: nw.Schema) -> Non
         )
     problems = "; ".join(f"{role} column {column!r}{nearest(column, names)}" for role, column in missing.items())
     raise DataError(
-        f"{source.origin} lacks {problems}", code="CB-D018", remedy=f"name one of its columns: {listing(names, limit=20)}"
+        f"{source.origin} lacks {problems}",
+        code="CB-D018",
+        remedy=f"name one of its columns: {listing(names, limit=20)}",
     )
 
 
@@ -184,3 +188,8 @@ def _rows_where_empty(source: Source, column: str) -> list[int]:
     value = source.frame.select(nw.col(column)).collect(backend="pandas").to_pandas()[column]
     empty = value.isna() | (value.astype(str).str.strip() == "")
     return [int(position) + 1 for position in np.flatnonzero(empty.to_numpy())]
+
+
+def name_cells(rows: pd.DataFrame) -> str:
+    """Name the first few cells by unit and period."""
+    return listing(f"{unit} at {period}" for unit, period in zip(rows["unit"], rows["period"], strict=True))

@@ -56,7 +56,9 @@ def from_file(path: Path, *, folder: Path, unit: str, period: str) -> Source:
         raise DataError(f"{path} lies outside the study's folder", remedy="put the table beside the study file")
     if not resolved.is_file():
         siblings = [p.name for p in folder.iterdir() if p.suffix in _DUCKDB_FILES] if folder.is_dir() else []
-        raise DataError(f"{path.name} doesn't exist in {folder}{nearest(path.name, siblings)}", remedy="mend [data] source")
+        raise DataError(
+            f"{path.name} doesn't exist in {folder}{nearest(path.name, siblings)}", remedy="mend [data] source"
+        )
     if resolved.stat().st_size == 0:
         raise DataError(f"{path.name} is empty (0 bytes)", code="CB-D033", remedy="export the table again")
     kind = _DUCKDB_FILES.get(resolved.suffix.lower())
@@ -111,14 +113,14 @@ def _reader(connection: duckdb.DuckDBPyConnection, path: Path, kind: str, unit: 
         return f"SELECT * FROM {table}"  # noqa: S608
     tokens = ", ".join(f"'{token}'" for token in _MISSING_TOKENS)
     texts = ", ".join(
-        f"count(*) FILTER ({_identifier(name)} NOT IN ({tokens}) AND TRY_CAST({_identifier(name)} AS DOUBLE) IS NULL)"
-        for name in candidates
+        f"count(*) FILTER ({column} NOT IN ({tokens}) AND TRY_CAST({column} AS DOUBLE) IS NULL)"
+        for column in map(_identifier, candidates)
     )
     counts = connection.sql(f"SELECT {texts} FROM {table}").fetchone() or ()  # noqa: S608
     numbers = [name for name, text in zip(candidates, counts, strict=True) if text == 0]
     replaced = ", ".join(
-        f"CASE WHEN {_identifier(name)} NOT IN ({tokens}) THEN CAST({_identifier(name)} AS DOUBLE) END AS {_identifier(name)}"
-        for name in numbers
+        f"CASE WHEN {column} NOT IN ({tokens}) THEN CAST({column} AS DOUBLE) END AS {column}"
+        for column in map(_identifier, numbers)
     )
     return f"SELECT * {f'REPLACE ({replaced})' if numbers else ''} FROM {table}"  # noqa: S608
 

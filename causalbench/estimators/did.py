@@ -67,7 +67,10 @@ class Did:
         ),
         edge_cases=("Two or more launch dates are refused.", "Missing cells need an explicit rule."),
         references=(
-            ("Angrist, Pischke (2009), Mostly Harmless Econometrics, section 5.2", "https://doi.org/10.1515/9781400829828"),
+            (
+                "Angrist, Pischke (2009), Mostly Harmless Econometrics, section 5.2",
+                "https://doi.org/10.1515/9781400829828",
+            ),
         ),
     )
 
@@ -77,7 +80,9 @@ class Did:
 
         table = pd.DataFrame(
             {"outcome": data.outcome.ravel(), "treated": data.treated.ravel().astype(float)},
-            index=pd.MultiIndex.from_product([range(len(data.units)), range(len(data.periods))], names=["unit", "period"]),
+            index=pd.MultiIndex.from_product(
+                [range(len(data.units)), range(len(data.periods))], names=["unit", "period"]
+            ),
         )
         model = PanelOLS(table["outcome"], table[["treated"]], entity_effects=True, time_effects=True)
         result = model.fit(cov_type="clustered", cluster_entity=True, debiased=True, group_debias=True)

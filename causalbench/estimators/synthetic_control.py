@@ -162,7 +162,9 @@ def _period_centred(series: FloatArray) -> FloatArray:
 def _require_donors(allowed: BoolArray) -> None:
     fewest = int(allowed.sum(axis=1).min())
     if fewest < 2:
-        raise DataError(f"{fewest} donors are left", code="CB-D017", remedy="exclude fewer donors, or add control units")
+        raise DataError(
+            f"{fewest} donors are left", code="CB-D017", remedy="exclude fewer donors, or add control units"
+        )
 
 
 def _certify(rel_gap: float) -> None:

@@ -39,7 +39,9 @@ class Cluster:
         assumptions=("Units are independent of each other.", "Many units on both sides."),
         not_when=("Fewer than five treated or five control units.",),
         edge_cases=("A standard error of zero gives no interval and no p-value.",),
-        references=(("Cameron, Miller (2015), Journal of Human Resources 50, 317-372", "https://doi.org/10.3368/jhr.50.2.317"),),
+        references=(
+            ("Cameron, Miller (2015), Journal of Human Resources 50, 317-372", "https://doi.org/10.3368/jhr.50.2.317"),
+        ),
     )
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:

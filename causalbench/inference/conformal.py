@@ -50,7 +50,9 @@ class Conformal:
         equation=r"p(\tau) = \frac{1}{T} \# \left\{ k : \left| \sum_{t > T_0} \hat{u}_{t-k}(\tau) \right| \geq "
         r"\left| \sum_{t > T_0} \hat{u}_{t}(\tau) \right| \right\}",
         std_error="none; the interval holds every constant effect that the test doesn't reject",
-        assumptions=("With the true effect taken off, residuals behave alike before and after the launch (stationarity).",),
+        assumptions=(
+            "With the true effect taken off, residuals behave alike before and after the launch (stationarity).",
+        ),
         not_when=(
             "Few periods: the smallest p is 1 / number of periods.",
             "Very persistent residuals: at autocorrelation .8 a nominal 10% test rejects 11 to 14% of the time.",

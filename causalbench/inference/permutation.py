@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, cast
@@ -12,6 +11,7 @@ from numpy.random import Generator
 
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
+from causalbench.numerics.resampling import subsets
 from causalbench.protocols import Estimator, FitsMany
 from causalbench.values import BoolArray, Fit, FloatArray, Interval, MethodCard, Uncertainty
 
@@ -50,7 +50,9 @@ class Permutation:
         assumptions=("Any other choice of treated units was as likely, or units are exchangeable.",),
         not_when=("The treated units are of another kind than the rest: far larger, or more volatile.",),
         edge_cases=("With too few assignments for the level the interval is unbounded and says so.",),
-        references=(("Rosenbaum (2002), Observational Studies, section 2.6", "https://doi.org/10.1007/978-1-4757-3692-2"),),
+        references=(
+            ("Rosenbaum (2002), Observational Studies, section 2.6", "https://doi.org/10.1007/978-1-4757-3692-2"),
+        ),
     )
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
@@ -63,7 +65,7 @@ class Permutation:
         indicator = replace(data, outcome=data.treated.astype(float))
         slopes = np.array([refit.effect for refit in many.fit_many(indicator, draws)])
         lower, upper = _accepted(effects, slopes, effects[0])
-        n_accepting = int(((lower <= 0) & (0 <= upper)).sum())
+        n_accepting = int(((lower <= 0) & (upper >= 0)).sum())
         rank = math.floor((1 - level) * len(draws) + 1e-9)
         segment = (float(np.sort(lower)[rank]), float(-np.sort(-upper)[rank]))
         smallest = 1 / len(draws)
@@ -71,7 +73,9 @@ class Permutation:
         if not np.isfinite(segment).all():
             warnings.append(f"unbounded: {len(draws)} assignments allow no p below {smallest:.3f}")
         if not exact:
-            warnings.append(f"{_DRAWN} assignments were drawn out of {math.comb(len(data.units), len(data.treated_units))}")
+            warnings.append(
+                f"{_DRAWN} assignments were drawn out of {math.comb(len(data.units), len(data.treated_units))}"
+            )
         return Uncertainty(
             interval=Interval(segments=(segment,), level=level, kind="confidence"),
             p_value=n_accepting / len(draws),
@@ -82,14 +86,7 @@ class Permutation:
 
 def _assignments(treated: BoolArray, rng: Generator) -> tuple[BoolArray, bool]:
     """Return assignments with the actual one first, and whether they are all there are."""
-    n, k = len(treated), int(treated.sum())
-    exact = math.comb(n, k) <= _ENUMERATED
-    if exact:
-        chosen = np.array(list(itertools.combinations(range(n), k)))
-    else:
-        chosen = np.argsort(rng.random((_DRAWN, n)), axis=1)[:, :k]
-    rows = np.zeros((len(chosen), n), dtype=bool)
-    np.put_along_axis(rows, chosen, values=True, axis=1)
+    rows, exact = subsets(len(treated), int(treated.sum()), limit=_ENUMERATED, n_drawn=_DRAWN, rng=rng)
     others = rows[(rows != treated).any(axis=1)] if exact else rows
     return np.vstack([treated, others]), exact
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -12,6 +11,7 @@ from numpy.random import Generator
 
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
+from causalbench.numerics.resampling import subsets
 from causalbench.protocols import Estimator, FitsMany
 from causalbench.values import BoolArray, Fit, Interval, MethodCard, Uncertainty
 
@@ -92,16 +92,13 @@ def placebo_groups(data: Panel, rng: Generator) -> BoolArray:
         raise RefusalError(
             f"{n} donors are too few for placebos of {k} units", code="CB-D017", remedy="add control units"
         )
-    if math.comb(n, k) <= _GROUPS:
-        chosen = np.array(list(itertools.combinations(range(n), k)))
-    else:
-        chosen = np.argsort(rng.random((_GROUPS, n)), axis=1)[:, :k]
-    groups = np.zeros((len(chosen), n), dtype=bool)
-    np.put_along_axis(groups, chosen, values=True, axis=1)
+    groups, _ = subsets(n, k, limit=_GROUPS, n_drawn=_GROUPS, rng=rng)
     return groups
 
 
-def placebo_ratios(estimator: Estimator[Panel], data: Panel, rng: Generator) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def placebo_ratios(
+    estimator: Estimator[Panel], data: Panel, rng: Generator
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Return the RMSPE ratio of every placebo group."""
     if not hasattr(estimator, "fit_many"):
         raise RefusalError(f"{type(estimator).__name__} can't be refitted to other assignments")
@@ -123,7 +120,9 @@ def _segments(
     pre_mspe: float,
 ) -> tuple[tuple[tuple[float, float], ...], tuple[str, ...]]:
     if needed == 0:
-        return ((-math.inf, math.inf),), (f"unbounded: {len(ratios)} placebos allow no p below {1 / (len(ratios) + 1):.3f}",)
+        return ((-math.inf, math.inf),), (
+            f"unbounded: {len(ratios)} placebos allow no p below {1 / (len(ratios) + 1):.3f}",
+        )
     critical = float(-np.sort(-ratios)[needed - 1])
     room = critical**2 * pre_mspe - float(gap.var())
     if room < 0:

@@ -103,7 +103,7 @@ def _solve_batch(gram, cross, square, allowed, weights, gap):  # type: ignore[no
 
 
 @njit(cache=True, nogil=True)
-def _solve_one(gram, cross, square, columns, weights, gap, p):  # type: ignore[no-untyped-def]
+def _solve_one(gram, cross, square, columns, weights, gap, p):  # type: ignore[no-untyped-def]  # noqa: C901 - one kernel
     """Fill one row of weights and its gap."""
     n = len(columns)
     norms = np.empty(n)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from causalbench.data import sources
-from causalbench.data.assembly import LaunchRule, Reading, assemble
+from causalbench.data.assembly import Reading, assemble
 from causalbench.data.audit import OnMissing, audit
+from causalbench.data.launch import LaunchRule
 from causalbench.data.panel import Panel
 from causalbench.data.reduce import Columns
 from causalbench.errors import RefusalError

@@ -1,0 +1,38 @@
+"""Does a constant effect fit what happened after the launch?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from numpy.random import Generator
+
+from causalbench.data.panel import Panel
+from causalbench.protocols import Estimator
+from causalbench.values import CheckResult, Estimate
+from causalbench.wording import number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntervalHoldsEstimate:
+    """Inverted tests suppose a constant effect; a set that is empty or misses the estimate shows that none fits."""
+
+    question: ClassVar[str] = "Does one constant effect fit what happened after the launch?"
+    applies_to: ClassVar[tuple[str, ...]] = ("did", "synthetic-control")
+
+    def run(self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator) -> CheckResult:
+        """Hold the estimate against its own set."""
+        conclude = partial(CheckResult, name="interval-holds-estimate", question=self.question)
+        interval = estimate.interval
+        if interval is None:
+            return conclude(verdict="not_evaluable", reason="There is no interval to hold it against.")
+        if interval.empty:
+            reason = "Misfit: the test rejects every constant effect, so there is no interval to report."
+            return conclude(verdict="fail", reason=reason, remedy="Look at the effect by period.")
+        best = estimate.detail.get("p_maximising_effect", estimate.value)
+        where = f"The estimate is {number(estimate.value)}; the effect that fits best is {number(best)}"
+        if not interval.contains(estimate.value):
+            remedy = "Read both numbers, and the effect by period."
+            return conclude(verdict="review", reason=f"{where}; the set misses the estimate.", remedy=remedy)
+        return conclude(verdict="pass", reason=f"{where}; the set holds both.")

@@ -1,0 +1,52 @@
+"""Does the answer hang on one donor?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+from numpy.random import Generator
+
+from causalbench.data.panel import Panel
+from causalbench.protocols import Estimator
+from causalbench.values import CheckResult, Estimate
+from causalbench.wording import number
+
+_WEIGHT = 1e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveOneDonorOut:
+    """Fits again without each donor that has weight (Abadie, Diamond, Hainmueller 2015, section 3).
+
+    A changed sign, or a change of more than half of the effect, asks for review; the half is a convention.
+    """
+
+    question: ClassVar[str] = "Does the answer hang on one donor?"
+    applies_to: ClassVar[tuple[str, ...]] = ("synthetic-control",)
+
+    def run(self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator) -> CheckResult:
+        """Leave out one weighted donor at a time."""
+        conclude = partial(CheckResult, name="leave-one-donor-out", question=self.question)
+        donors = sorted((unit for unit, weight in (estimate.weights or {}).items() if weight > _WEIGHT))
+        if not donors or len(data.donor_pool) - 1 < estimator.requires.min_control:
+            return conclude(verdict="not_evaluable", reason="There are too few donors to leave one out.")
+        names = np.array(data.units)
+        effects = {unit: estimator.fit(data.only(units=names != unit)).effect for unit in donors}
+        furthest = max(effects, key=lambda unit: abs(effects[unit] - estimate.value))
+        low, high = min(effects.values()), max(effects.values())
+        stable = all(abs(effect - estimate.value) <= abs(estimate.value) / 2 for effect in effects.values())
+        reason = (
+            f"Without one of its {len(donors)} weighted donors the effect lies between {number(low)} and {number(high)}; "
+            f"{furthest} matters most ({number(effects[furthest])} without it)."
+        )
+        return conclude(
+            verdict="pass" if stable else "review",
+            reason=reason,
+            remedy="" if stable else f"Check whether {furthest} had events of its own after the launch.",
+            statistic=abs(effects[furthest] - estimate.value),
+            threshold=abs(estimate.value) / 2,
+            table={"effects": effects},
+        )

@@ -1,0 +1,58 @@
+"""Does the method find an effect before anything was launched?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+from numpy.random import Generator
+
+from causalbench.data.panel import Panel
+from causalbench.inference import CATALOGUE as INFERENCES
+from causalbench.protocols import Estimator
+from causalbench.values import CheckResult, Estimate
+from causalbench.wording import number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceboInTime:
+    """The same method and inference on the history alone, with a launch that never was.
+
+    The mock launch takes the last periods of the history, as many as the post period has but at most a third. A
+    rejection there means that the method reacts to something else than the launch (Abadie, Diamond, Hainmueller 2015,
+    section 3). One such placebo is one draw, not a rate.
+    """
+
+    question: ClassVar[str] = "Does the method find an effect before anything was launched?"
+    applies_to: ClassVar[tuple[str, ...]] = ("did", "synthetic-control")
+
+    def run(self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator) -> CheckResult:
+        """Move the launch into the history and test there."""
+        length = min(data.n_post, data.n_pre // 3)
+        conclude = partial(CheckResult, name="placebo-in-time", question=self.question)
+        if estimate.interval is None or length < 1 or data.n_pre - length < estimator.requires.min_pre:
+            reason = f"{data.n_pre} periods before the launch leave no room for a mock launch."
+            return conclude(verdict="not_evaluable", reason=reason, remedy="Add history.")
+        level = estimate.interval.level
+        history = data.only(periods=np.arange(len(data.periods)) < data.n_pre)
+        mock = history.assigned_to(data.ever_treated, start=data.n_pre - length)
+        fit = estimator.fit(mock)
+        result = INFERENCES.create(estimate.inference).infer(estimator, mock, fit, level=level, rng=rng)
+        if result.p_value is None or result.interval is None:
+            reason = "The inference gives no p-value for the mock launch."
+            return conclude(verdict="not_evaluable", reason=reason)
+        found = not result.interval.contains(0.0)
+        reason = (
+            f"With a mock launch at {mock.periods[mock.n_pre]} the effect would be {number(fit.effect)} "
+            f"(p = {result.p_value:.3g}), beside {number(estimate.value)} after the real one."
+        )
+        return conclude(
+            verdict="review" if found else "pass",
+            reason=reason,
+            remedy="Look for another event before the launch, or for groups that drifted apart." if found else "",
+            statistic=result.p_value,
+            threshold=1 - level,
+            table={"mock_launch": mock.periods[mock.n_pre], "n_periods": length, "effect": fit.effect},
+        )

@@ -1,0 +1,49 @@
+"""Did the counterfactual follow the treated units before the launch?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from numpy.random import Generator
+
+from causalbench.data.panel import Panel
+from causalbench.protocols import Estimator
+from causalbench.values import CheckResult, Estimate, Verdict
+
+_GOOD, _POOR = 0.8, 0.5
+_PERFECT = 1e-10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrePeriodFit:
+    """Share of the treated units' movement before the launch that the counterfactual reproduces.
+
+    One less the mean squared gap over the variance of the observed mean, both before the launch. From 80% up it
+    passes, below 50% it fails; both limits are conventions. A perfect fit with more donors than periods is
+    overfitting and asks for review.
+    """
+
+    question: ClassVar[str] = "Did the counterfactual follow the treated units before the launch?"
+    applies_to: ClassVar[tuple[str, ...]] = ("did", "synthetic-control")
+
+    def run(self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator) -> CheckResult:
+        """Compare the gap before the launch with the movement there was to follow."""
+        pre = data.n_pre
+        spread = float(estimate.path.observed[:pre].var())
+        mspe = float((estimate.path.effect[:pre] ** 2).mean())
+        conclude = partial(CheckResult, name="pre-period-fit", question=self.question, threshold=_GOOD)
+        if spread == 0:
+            reason = "The treated units' mean didn't move before the launch, so there was nothing to follow."
+            return conclude(verdict="not_evaluable", reason=reason)
+        share = 1 - mspe / spread
+        remedy = "" if share >= _GOOD else "Look at the path: add history, better donors, or fixed_effects = unit."
+        verdict: Verdict = "pass" if share >= _GOOD else "review" if share >= _POOR else "fail"
+        reason = f"It reproduces {max(share, 0):.0%} of the movement over {pre} periods; {_GOOD:.0%} are wanted."
+        if mspe <= _PERFECT * spread and len(data.donor_pool) > pre:
+            verdict, remedy = "review", "Lengthen the history or exclude donors."
+            reason = (
+                f"A perfect fit with {len(data.donor_pool)} donors and only {pre} periods is overfitting, not evidence."
+            )
+        return conclude(verdict=verdict, reason=reason, remedy=remedy, statistic=share)

@@ -1,0 +1,188 @@
+"""Who was treated when: named units, a cohort column or an indicator column, read onto the periods of a panel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from causalbench.data import calendar
+from causalbench.data.calendar import Align, Period, Timeline
+from causalbench.data.reduce import Columns, name_cells
+from causalbench.errors import DataError, listing, nearest
+from causalbench.values import Finding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRule:
+    """Who was treated from when on; ``units`` and ``start``, unless a column says so."""
+
+    units: tuple[str, ...] | None
+    start: Any
+    end: Any = None
+    anticipation: int = 0
+    align: Align = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Treatment:
+    """Index of each unit's first treated period (n_periods: never), and periods treated only in part."""
+
+    first: np.ndarray[Any, np.dtype[np.int64]]
+    partial: frozenset[int]
+
+
+def treatment_of(
+    table: pd.DataFrame,
+    units: tuple[str, ...],
+    line: Timeline,
+    columns: Columns,
+    launch: LaunchRule,
+    findings: list[Finding],
+) -> Treatment:
+    """Read the launch in whichever of the three ways it is given.
+
+    Raises
+    ------
+    DataError
+        When it is given in none or several ways, contradicts itself, switches off, or lies outside the data.
+    """
+    given = [launch.units is not None, columns.cohort is not None, columns.treatment is not None]
+    if sum(given) != 1 or (launch.units is not None) != (launch.start is not None):
+        raise DataError(
+            "the launch must be given in exactly one way",
+            remedy="name the treated units and a start, or a cohort column, or a treatment column of 0 and 1",
+        )
+    if columns.cohort:
+        treatment = _from_cohort(table, line, columns.cohort, launch.align, findings)
+    elif columns.treatment:
+        treatment = _from_indicator(table, line, columns.treatment)
+    else:
+        treatment = _from_names(units, line, launch)
+    if (treatment.first == len(line.periods)).all():
+        raise DataError("no unit is treated within the data", code="CB-D012", remedy="check the launch")
+    always = [unit for unit, first in zip(units, treatment.first, strict=True) if first == 0]
+    if always:
+        raise DataError(
+            f"{len(always)} units are treated from the first period {line.periods[0]} on: {listing(always)}; "
+            "without a period before the launch they say nothing about its effect",
+            code="CB-D023",
+            remedy="add history, or remove these units from the table",
+        )
+    return treatment
+
+
+def _from_names(units: tuple[str, ...], line: Timeline, launch: LaunchRule) -> Treatment:
+    wanted = launch.units or ()
+    unknown = [name for name in wanted if name not in units]
+    if unknown or not wanted:
+        found = "; ".join(f"{name!r}{nearest(name, units)}" for name in unknown) or "an empty list"
+        raise DataError(
+            f"treated units not in the data: {found}",
+            code="CB-D019",
+            remedy=f"the data have {len(units)} units, for example {listing(map(repr, units), limit=3)}",
+        )
+    start = calendar.read_one(launch.start, line.periods[0], what="launch start")
+    index, partial = calendar.launch_index(line, start, align=launch.align)
+    first = np.where(np.isin(units, wanted), index, len(line.periods)).astype(np.int64)
+    return Treatment(first=first, partial=frozenset() if partial is None else frozenset({partial}))
+
+
+def _from_cohort(table: pd.DataFrame, line: Timeline, column: str, align: Align, findings: list[Finding]) -> Treatment:
+    first, partial, later = [], set(), []
+    for unit, rows in table.groupby("unit", sort=True):
+        raw = sorted({str(v) for side in ("low", "high") for v in rows[f"cohort_{side}"].dropna()})
+        missing, total = int(rows["cohort_missing"].sum()), int(rows["rows"].sum())
+        if len(raw) > 1 or (raw and missing):
+            values = listing([*raw, *(["empty"] if missing else [])])
+            raise DataError(
+                f"column {column!r} varies within unit {unit!r}: {values}",
+                code="CB-D022",
+                remedy="give every row of a unit the same launch period",
+            )
+        value = rows["cohort_low"].dropna().iloc[0] if missing < total else None
+        start = _cohort_start(value, line, column)
+        if start is None:
+            first.append(len(line.periods))
+        elif start > line.periods[-1]:  # type: ignore[operator]
+            later.append(str(unit))
+            first.append(len(line.periods))
+        elif start < line.periods[0]:  # type: ignore[operator]
+            first.append(0)
+        else:
+            index, part = calendar.launch_index(line, start, align=align, what=f"launch of {unit!r}")
+            first.append(index)
+            partial |= set() if part is None else {part}
+    if later:
+        message = f"{len(later)} units launch after the last period {line.periods[-1]}: {listing(later)}"
+        action = "used as not treated"
+        findings.append(
+            Finding(
+                code="CB-D012", severity="warning", message=message, action=action, count=len(later), units=tuple(later)
+            )
+        )
+    return Treatment(first=np.array(first, dtype=np.int64), partial=frozenset(partial))
+
+
+def _cohort_start(value: Any, line: Timeline, column: str) -> Period | None:
+    """Read a cohort; None for never treated: missing, infinite, or 0 below the first period."""
+    if value is None or (isinstance(value, (float, np.floating)) and not np.isfinite(value)):
+        return None
+    if str(value).strip().casefold() in ("inf", "never", ""):
+        return None
+    if isinstance(line.periods[0], int) and line.periods[0] > 0 and str(value) in ("0", "0.0"):
+        return None
+    return calendar.read_one(value, line.periods[0], what=f"column {column!r}")
+
+
+def _from_indicator(table: pd.DataFrame, line: Timeline, column: str) -> Treatment:
+    low, high = (pd.to_numeric(table[f"treatment_{side}"], errors="coerce") for side in ("low", "high"))
+    bad = table[~low.isin([0, 1]) | ~high.isin([0, 1]) | (low != high) | (table["treatment_missing"] > 0)]
+    if len(bad):
+        raise DataError(
+            f"treatment column {column!r} is not plainly 0 or 1 in {len(bad)} cells: {name_cells(bad)}",
+            code="CB-D024",
+            remedy="use 0 before the launch and 1 from it on, one value per unit and period",
+        )
+    position = {period: j for j, period in enumerate(line.periods)}
+    first = []
+    for unit, rows in table.assign(on=low == 1).groupby("unit", sort=True):
+        on = rows["on"].to_numpy()
+        start = int(on.argmax()) if on.any() else len(on)
+        if not on[start:].all():
+            back = rows["period"].iloc[start + int((~on[start:]).argmax())]
+            raise DataError(
+                f"treatment of unit {unit!r} switches on at {rows['period'].iloc[start]} and off again at {back}",
+                code="CB-D021",
+                remedy="the methods here need a treatment that stays on; end the data before it, or study the first spell",
+            )
+        first.append(position[rows["period"].iloc[start]] if on.any() else len(line.periods))
+    return Treatment(first=np.array(first, dtype=np.int64), partial=frozenset())
+
+
+def kept_periods(
+    line: Timeline, treatment: Treatment, launch: LaunchRule, findings: list[Finding]
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Leave out partly treated periods, those that may anticipate the launch, and those after the end of interest."""
+    keep = np.ones(len(line.periods), dtype=bool)
+    start = int(treatment.first.min())
+    reasons = {"are treated in part": sorted(treatment.partial)}
+    reasons["may anticipate the launch"] = list(range(max(start - launch.anticipation, 0), start))
+    if launch.end is not None:
+        end = calendar.read_one(launch.end, line.periods[0], what="launch end")
+        if end < line.periods[start]:  # type: ignore[operator]
+            raise DataError(
+                f"launch end {end} lies before the launch {line.periods[start]}", remedy="correct one of them"
+            )
+        reasons[f"lie after the end {end}"] = [j for j, period in enumerate(line.periods) if period > end]  # type: ignore[operator]
+    for reason, indices in reasons.items():
+        left = [j for j in indices if keep[j]]
+        if left:
+            keep[left] = False
+            message = f"{len(left)} periods {reason}: {listing(line.periods[j] for j in left)}"
+            findings.append(
+                Finding(code="CB-D029", severity="info", message=message, action="left out", count=len(left))
+            )
+    return keep

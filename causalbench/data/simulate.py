@@ -1,0 +1,86 @@
+"""Simulated launches whose true effect is known."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+
+from causalbench.data.panel import Panel
+from causalbench.values import FloatArray
+
+
+def factor_panel(
+    *,
+    n_units: int,
+    n_periods: int,
+    n_treated: int,
+    n_post: int,
+    effect: float,
+    rho: float,
+    n_factors: int = 3,
+    seed: int,
+) -> Panel:
+    r"""Draw a panel from a factor model with autocorrelated noise and a constant effect.
+
+    .. math:: y_{it} = 10 + \alpha_i + \lambda_i' f_t + u_{it} + \tau D_{it}
+
+    with :math:`\alpha_i \sim N(0, 1)`, loadings uniform on 0 to 1, and factors and noise that are stationary AR(1)
+    processes of variance 1 with autocorrelation ``rho``, started in their stationary law. Units are exchangeable, so
+    which of them are treated (the first ones) is as good as random.
+
+    Parameters
+    ----------
+    n_units, n_periods
+        Size of the panel.
+    n_treated, n_post
+        The first ``n_treated`` units are treated in the last ``n_post`` periods.
+    effect
+        True effect on every treated cell, in units of the outcome.
+    rho
+        Autocorrelation of factors and noise, above -1 and below 1.
+    n_factors
+        Number of common factors.
+    seed
+        Equal seeds give equal panels.
+
+    Returns
+    -------
+    Panel
+        Units ``u000``, ``u001``, ...; periods 1, 2, ...
+
+    Raises
+    ------
+    ValueError
+        If the sizes leave no control unit or no period before the launch, or ``rho`` isn't stationary.
+
+    Examples
+    --------
+    >>> panel = factor_panel(n_units=8, n_periods=30, n_treated=2, n_post=5, effect=1.5, rho=0.5, seed=0)
+    >>> panel.treated_units, panel.n_pre, panel.n_post
+    (('u000', 'u001'), 25, 5)
+    """
+    if not 0 < n_treated < n_units or not 0 < n_post < n_periods:
+        raise ValueError(f"{n_treated} of {n_units} units and {n_post} of {n_periods} periods can't be treated")
+    if not -1 < rho < 1:
+        raise ValueError(f"rho is {rho}, it must lie strictly between -1 and 1")
+    rng = np.random.default_rng(seed)
+    level = 10 + rng.standard_normal((n_units, 1))
+    loadings = rng.random((n_units, n_factors))
+    common = loadings @ _autoregression(n_factors, n_periods, rho, rng)
+    noise = _autoregression(n_units, n_periods, rho, rng)
+    treated = (np.arange(n_units) < n_treated)[:, None] & (np.arange(n_periods) >= n_periods - n_post)
+    return Panel(
+        outcome=level + common + noise + effect * treated,
+        treated=treated,
+        units=tuple(f"u{i:03d}" for i in range(n_units)),
+        periods=tuple(range(1, n_periods + 1)),
+    )
+
+
+def _autoregression(n_series: int, n_periods: int, rho: float, rng: Generator) -> FloatArray:
+    """Draw independent AR(1) series of variance 1, shape (n_series, n_periods)."""
+    series = rng.standard_normal((n_series, n_periods))
+    series[:, 1:] *= np.sqrt(1 - rho**2)
+    for t in range(1, n_periods):
+        series[:, t] += rho * series[:, t - 1]
+    return series

@@ -1,0 +1,1 @@
+"""Decision: from estimates to words that are as strong as the evidence, and no stronger."""

@@ -1,0 +1,71 @@
+"""The one sentence on top: an effect is shown, not shown, or not computed, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from causalbench.artifacts import plain
+from causalbench.study import Study
+from causalbench.values import CheckResult, Estimate
+from causalbench.wording import interval_text, number
+
+_HOW_CHOSEN = {
+    "random": "The units were assigned at random.",
+    "rule": "The units were assigned by a rule, not at random; the comparison rests on the assumptions of the method.",
+    "opt-in": "The units chose to take part; what made them choose may also have moved the outcome.",
+    "chosen": "The units were chosen, not drawn at random; the comparison rests on the assumptions of the method.",
+}
+
+
+def headline(study: Study, estimate: Estimate, checks: Iterable[CheckResult]) -> dict[str, Any]:
+    """Return verdict, sentence, reason and reservations for the first success metric."""
+    rejected = estimate.rejected
+    verdict = "not computed" if rejected is None else "shown" if rejected else "not shown"
+    doubts = [check for check in checks if check.verdict in ("fail", "review")]
+    return {
+        "metric": estimate.metric,
+        "verdict": verdict,
+        "sentence": _sentence(estimate, verdict),
+        "answer": _answer(estimate),
+        "why": _why(estimate, verdict),
+        "assignment": _HOW_CHOSEN[study.launch.assignment],
+        "reservations": [f"{check.question} {check.reason}" for check in doubts],
+        "failed": any(check.verdict == "fail" for check in doubts),
+    }
+
+
+def _sentence(estimate: Estimate, verdict: str) -> str:
+    level = f"{100 * estimate.interval.level:g}%" if estimate.interval else ""
+    return {
+        "shown": f"An effect on {estimate.metric} is shown at the {level} level.",
+        "not shown": f"An effect on {estimate.metric} is not shown at the {level} level.",
+        "not computed": f"Whether there is an effect on {estimate.metric} could not be computed.",
+    }[verdict]
+
+
+def _answer(estimate: Estimate) -> str:
+    """Say the estimate, its total and its set in one sentence."""
+    relative = estimate.detail["relative"]
+    share = f" ({100 * relative:+.1f}%)" if relative is not None else ""
+    text = f"The best estimate is {number(estimate.value, sign=True)} {estimate.estimand.units}{share}"
+    text += f", {number(estimate.detail['incremental'], sign=True)} in total."
+    if estimate.interval is None:
+        return text
+    level = f"{100 * estimate.interval.level:g}%"
+    return f"{text} Compatible with the data at {level}: {interval_text(plain(estimate.interval))}."
+
+
+def _why(estimate: Estimate, verdict: str) -> str:
+    if estimate.interval is None or estimate.p_value is None:
+        return estimate.warnings[-1] if estimate.warnings else "The inference gives no p-value here."
+    level, limit = estimate.interval.level, 1 - estimate.interval.level
+    if estimate.interval.empty:
+        return f"The test rejects every constant effect (p = {estimate.p_value:.3g} for none): the model misfits."
+    if verdict == "shown":
+        allowed = f"at most the {limit:.3g} that {100 * level:g}% allows"
+        return f"That nothing happened is rejected: p = {estimate.p_value:.3g}, {allowed}."
+    return (
+        f"The data are compatible with no effect: p = {estimate.p_value:.3g}, more than the {limit:.3g} that {100 * level:g}% "
+        "allows. That is not proof of no effect; effects as large as the interval's ends are as compatible."
+    )

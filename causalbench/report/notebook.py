@@ -1,0 +1,80 @@
+"""The executed notebook: the same evidence, computed again in a kernel of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from causalbench.artifacts import shipped
+from causalbench.errors import NotebookError
+
+_TIMEOUT = 3600
+
+
+def execute(study: Path, digest: str, folder: Path, *, failed: Path) -> None:
+    """Run the readout notebook on a study and write ``notebook.ipynb`` into a folder.
+
+    Parameters
+    ----------
+    study
+        Study file; the kernel works in its folder and the notebook names the file alone.
+    digest
+        What the notebook must find.
+    failed
+        Where a partial notebook is kept when a cell fails.
+
+    Raises
+    ------
+    NotebookError
+        When a cell fails, the kernel dies, or the notebook's evidence has another digest.
+    """
+    study = study / "study.toml" if study.is_dir() else study
+    document = template("launch_readout")
+    _tagged(document, "parameters").source = f"study_file = {study.name!r}"
+    client = NotebookClient(
+        document,
+        timeout=_TIMEOUT,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(study.resolve().parent)}},
+    )
+    manager = client.create_kernel_manager()
+    try:
+        with tempfile.TemporaryDirectory() as sockets:
+            # Sockets in a private folder: no port that another user of the machine could listen on.
+            manager.transport, manager.ip = "ipc", f"{sockets}/kernel"
+            client.execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError) as error:
+        failed.write_text(nbformat.writes(document), encoding="utf-8")
+        last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        raise NotebookError(
+            f"the notebook failed: {last}", remedy=f"open {failed} and look at its last executed cell"
+        ) from error
+    found = "".join(output.get("text", "") for output in _tagged(document, "digest").outputs).strip()
+    if found != digest:
+        failed.write_text(nbformat.writes(document), encoding="utf-8")
+        raise NotebookError(
+            f"the notebook found evidence {found[:12]}, the run found {digest[:12]}",
+            remedy=f"the table may have changed between the two; run again, or compare {failed}",
+        )
+    document.metadata.pop("language_info", None)
+    (folder / "notebook.ipynb").write_text(nbformat.writes(document), encoding="utf-8")
+
+
+def template(name: str) -> nbformat.NotebookNode:
+    """Read a shipped notebook from its text form, with cell names that don't change from run to run."""
+    document: nbformat.NotebookNode = jupytext.read(shipped("notebooks", f"{name}.py"))
+    for i, cell in enumerate(document.cells, start=1):
+        cell["id"] = f"cell-{i:02d}"
+    document.metadata.pop("jupytext", None)
+    return document
+
+
+def _tagged(document: nbformat.NotebookNode, tag: str) -> nbformat.NotebookNode:
+    found: nbformat.NotebookNode = next(cell for cell in document.cells if tag in cell.metadata.get("tags", ()))
+    return found

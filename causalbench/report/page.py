@@ -1,0 +1,70 @@
+"""The HTML report: one file that opens offline, written from the evidence alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from latex2mathml.converter import convert
+from markupsafe import Markup
+
+from causalbench.report import figures
+from causalbench.report.figures.canvas import Drawing
+from causalbench.wording import interval_text, number, percent
+
+_ROWS = 120
+
+
+def write(evidence: Mapping[str, Any], folder: Path) -> None:
+    """Write ``report.html`` and ``figures/*.svg`` into a folder."""
+    drawings = {estimate["metric"]: figures.draw(evidence, estimate["metric"]) for estimate in evidence["estimates"]}
+    (folder / "figures").mkdir()
+    for i, drawn in enumerate(drawings.values()):
+        for drawing in drawn:
+            stem = drawing.name if i == 0 else f"{drawing.name}_{i + 1}"
+            (folder / "figures" / f"{stem}.svg").write_text(drawing.svg, encoding="utf-8")
+    (folder / "report.html").write_text(render(evidence, drawings), encoding="utf-8")
+
+
+def render(evidence: Mapping[str, Any], drawings: Mapping[str, list[Drawing]]) -> str:
+    """Return the page; every value of the study is escaped, only our own SVG and MathML are markup."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("causalbench.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "signed": lambda value: number(value, sign=True),
+        "percent": percent,
+        "interval": interval_text,
+        "mathml": lambda latex: Markup(convert(latex, display="block")),  # noqa: S704 - our own equations
+        "picture": lambda drawing: Markup(drawing.inline()),  # noqa: S704 - drawn here, text escaped by the drawing
+    }
+    sections = [_section(evidence, estimate, drawings) for estimate in evidence["estimates"]]
+    sections.sort(key=lambda section: section["metric"] != evidence["headline"]["metric"])
+    return environment.get_template("report.html.jinja").render(evidence=evidence, sections=sections)
+
+
+def _section(
+    evidence: Mapping[str, Any], estimate: Mapping[str, Any], drawings: Mapping[str, list[Drawing]]
+) -> dict[str, Any]:
+    """Collect what the page shows of one metric."""
+    metric, path, start = estimate["metric"], estimate["path"], estimate["n_pre"]
+    rows = zip(*(path[key][start:] for key in ("periods", "observed", "counterfactual", "effect")), strict=True)
+    role = next(item["role"] for item in evidence["study"]["metric"] if item["name"] == metric)
+    weights = sorted((estimate["weights"] or {}).items(), key=lambda item: (-item[1], item[0]))
+    return {
+        "metric": metric,
+        "role": role,
+        "estimate": estimate,
+        "drawings": drawings[metric],
+        "checks": evidence["checks"][metric],
+        "audit": evidence["audits"][metric],
+        "rows": list(rows)[:_ROWS],
+        "weights": [(unit, weight) for unit, weight in weights if weight >= 1e-4],
+    }

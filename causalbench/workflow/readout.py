@@ -1,0 +1,171 @@
+"""The readout of a study: every stage is one call, and what it found is one value."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from causalbench.artifacts import EVIDENCE, is_run, plain, run_folder
+from causalbench.checks import CATALOGUE as CHECKS
+from causalbench.data.audit import audit
+from causalbench.data.datasets import study_path
+from causalbench.data.panel import Panel
+from causalbench.decision.headline import headline
+from causalbench.estimators import CATALOGUE as ESTIMATORS
+from causalbench.inference import CATALOGUE as INFERENCES
+from causalbench.study import Study
+from causalbench.values import Audit, CheckResult, Readout
+from causalbench.workflow.estimate import Answer, answer_study, generator, read_panel
+
+_PACKAGES = ("causalbench-workbench", "duckdb", "linearmodels", "narwhals", "numba", "numpy", "pandas", "scipy")
+
+Replace = Literal["nothing", "same study", "any run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Published:
+    """A run on disk."""
+
+    folder: Path
+    evidence: dict[str, Any]
+
+
+def load_panel(name: str) -> Panel:
+    """Return the panel of a shipped launch: ``geolift`` or ``prop99``.
+
+    Examples
+    --------
+    >>> import causalbench as cb
+    >>> panel = cb.load_panel("geolift")
+    >>> len(panel.units), len(panel.periods), panel.treated_units
+    (40, 105, ('chicago', 'portland'))
+    """
+    study = Study.load(study_path(name))
+    return read_panel(study, study.metric[0])
+
+
+def check_study(study: Study) -> dict[str, Audit]:
+    """Audit the data of every metric without estimating anything."""
+    estimator = ESTIMATORS.create(study.method.name, study.method.options)
+    audits = {}
+    for metric in study.metric:
+        panel = read_panel(study, metric)
+        _, audits[metric.name] = audit(
+            panel, estimator.requires, method=study.method.name, on_missing=study.data.on_missing
+        )
+    return audits
+
+
+def readout(study: Study, *, tell: Callable[[str], None] = lambda _: None) -> Readout:
+    """Answer a study: audit, estimate, checks and headline for every metric.
+
+    Parameters
+    ----------
+    study
+        A loaded study; see :meth:`Study.load`.
+    tell
+        Called with one line at the start of every stage.
+
+    Returns
+    -------
+    Readout
+        The evidence; ``to_dict()`` is what ``evidence.json`` holds.
+
+    Raises
+    ------
+    CausalbenchError
+        When the data can't be used or the method can't answer.
+
+    Examples
+    --------
+    >>> import causalbench as cb
+    >>> from causalbench.data.datasets import study_path
+    >>> found = cb.readout(cb.Study.load(study_path("prop99")))
+    >>> found.headline["verdict"]
+    'shown'
+    """
+    answers: dict[str, Answer] = {}
+    checks: dict[str, tuple[CheckResult, ...]] = {}
+    for metric in study.metric:
+        tell(f"{metric.name}: reading the table and estimating (the first use compiles kernels, some seconds)")
+        answers[metric.name] = answer_study(study, metric)
+        tell(f"{metric.name}: checking assumptions")
+        checks[metric.name] = _checks(answers[metric.name], study)
+    first = next(metric.name for metric in study.metric if metric.role == "success")
+    main = answers[first].estimate
+    return Readout(
+        study=study.to_dict(),
+        audits={name: answer.audit for name, answer in answers.items()},
+        estimates=tuple(answer.estimate for answer in answers.values()),
+        checks=checks,
+        methods=(ESTIMATORS.load(main.estimator).card, INFERENCES.load(main.inference).card),
+        headline=headline(study, main, checks[first]),
+        provenance=_provenance(study),
+    )
+
+
+def run(
+    path: Path, *, out: Path | None = None, replace: Replace = "nothing", tell: Callable[[str], None] = lambda _: None
+) -> Published:
+    """Answer a study file and publish evidence, notebook, report and figures in one folder.
+
+    Parameters
+    ----------
+    path
+        Study file or its folder.
+    out
+        Folder of the run; ``runs/<name>-<digest>`` by default.
+    replace
+        What may be overwritten: nothing, an earlier run of a study of this name, or any run.
+
+    Raises
+    ------
+    CausalbenchError
+        For whatever is wrong; nothing is published then and what was there stays.
+    """
+    from causalbench.report import notebook, page
+
+    study = Study.load(path)
+    found = readout(study, tell=tell)
+    evidence = found.to_dict()
+    folder = out or Path("runs") / f"{study.study.name}-{found.digest[:12]}"
+    may_replace = replace == "any run" or (replace == "same study" and _is_run_of(folder, study.study.name))
+    with run_folder(folder, replace=may_replace) as work:
+        (work / EVIDENCE).write_text(found.to_json(), encoding="utf-8")
+        tell("drawing figures and writing the report")
+        page.write(evidence, work)
+        tell("executing the notebook")
+        notebook.execute(path, found.digest, work, failed=folder.with_name(f"{folder.name}.failed.ipynb"))
+    return Published(folder=folder, evidence=evidence)
+
+
+def _is_run_of(folder: Path, name: str) -> bool:
+    import json
+
+    return is_run(folder) and json.loads((folder / EVIDENCE).read_text())["study"]["study"]["name"] == name
+
+
+def _checks(answer: Answer, study: Study) -> tuple[CheckResult, ...]:
+    results = []
+    for name in CHECKS.names():
+        check = CHECKS.create(name)
+        if answer.estimate.estimator in check.applies_to:
+            rng = generator(study.run.seed, answer.estimate.metric, "check", name)
+            results.append(check.run(answer.estimator, answer.panel, answer.estimate, rng=rng))
+    worst_first = ("fail", "review", "not_evaluable", "pass")
+    return tuple(sorted(results, key=lambda result: worst_first.index(result.verdict)))
+
+
+def _provenance(study: Study) -> dict[str, Any]:
+    versions = {package: version(package) for package in _PACKAGES}
+    return {
+        "study_digest": study.digest,
+        "seed": study.run.seed,
+        "versions": versions,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "options": plain(dict(study.method.options)),
+    }
