@@ -67,5 +67,5 @@ def _why(estimate: Estimate, verdict: str) -> str:
         return f"That nothing happened is rejected: p = {estimate.p_value:.3g}, {allowed}."
     return (
         f"The data are compatible with no effect: p = {estimate.p_value:.3g}, more than the {limit:.3g} that {100 * level:g}% "
-        "allows. That is not proof of no effect; effects as large as the interval's ends are as compatible."
+        "allows. That is not proof of no effect; effects as large as the set's ends are compatible too."
     )

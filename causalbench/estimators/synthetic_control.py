@@ -71,7 +71,7 @@ class SyntheticControl:
     card: ClassVar[MethodCard] = MethodCard(
         title="Synthetic control (synthetic-control)",
         summary="The treated units' mean against the weighted mean of donors that tracked it best before the launch.",
-        equation=r"\hat{w} = \arg\min_{w \geq 0,\ \sum_j w_j = 1} \sum_{t \leq T_0} \left( y_{1t} - \sum_j w_j y_{jt} \right)^2,"
+        equation=r"\hat{w} = \underset{w \geq 0,\ \sum_j w_j = 1}{\mathrm{argmin}} \sum_{t \leq T_0} \left( y_{1t} - \sum_j w_j y_{jt} \right)^2,"
         r"\quad \hat\tau = \frac{1}{T_1} \sum_{t > T_0} \left( y_{1t} - \sum_j \hat{w}_j y_{jt} \right)",
         std_error="none; intervals come from inverted tests (conformal, placebo-rank)",
         assumptions=(

@@ -44,6 +44,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "axes.formatter.useoffset": False,
     "grid.color": GRID,
     "grid.linewidth": 0.7,

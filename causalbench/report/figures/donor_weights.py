@@ -20,7 +20,8 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
     shown = [(_short(unit), weight) for unit, weight in ranked[:_SHOWN] if weight >= _VISIBLE]
     rest = 1 - sum(weight for _, weight in shown)
     if rest >= _VISIBLE:
-        shown.append((f"{len([w for w in weights.values() if w > 0]) - len(shown)} others", rest))
+        more = sum(weight > 0 for weight in weights.values()) - len(shown)
+        shown.append(("1 other" if more == 1 else f"{more} others", rest))
     names, values = [unit for unit, _ in shown][::-1], [weight for _, weight in shown][::-1]
     with canvas(height=0.9 + 0.24 * len(shown)) as (figure, (axes,)):
         places = range(len(names))

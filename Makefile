@@ -1,0 +1,36 @@
+# make demo    set up .venv from pinned versions, answer the shipped launch, print where the report is
+# make test    set up what the tests need, run the suite
+# make docs    write METHODS.md and the paired notebooks again
+# make bench   measure, and write benchmarks/results/
+
+PYTHON ?= python3
+BIN := .venv/bin
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+PINS := pyproject.toml constraints.txt
+
+.PHONY: demo test docs bench clean
+
+demo: .venv/.ready
+	$(BIN)/causalbench demo --out runs/demo
+
+test: .venv/.ready-dev
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+
+docs: .venv/.ready-dev
+	$(BIN)/python tools/docs.py
+
+bench: .venv/.ready-dev
+	$(ONE_THREAD) $(BIN)/python benchmarks/placebos.py
+
+clean:
+	rm -rf .venv runs build dist
+
+.venv/.ready: $(PINS)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable .
+	touch $@
+
+.venv/.ready-dev: .venv/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".[dev]"
+	touch $@
