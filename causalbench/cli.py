@@ -46,7 +46,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def demo(out: Out = None) -> None:
     """Run the main job on a real launch that ships with the package (40 cities, a campaign in two)."""
     from causalbench.data.datasets import study_path
-    from causalbench.workflow.readout import run
+    from causalbench.report.publish import run
 
     _say_published(run(study_path("geolift"), out=out, replace="same study", tell=_tell))
 
@@ -75,7 +75,7 @@ def run_command(
     as_json: AsJson = False,
 ) -> None:
     """Answer a study: evidence.json, notebook.ipynb, report.html and figures/ in one folder."""
-    from causalbench.workflow.readout import run
+    from causalbench.report.publish import run
 
     published = run(study, out=out, replace="any run" if force else "nothing", tell=_tell)
     if as_json:
@@ -180,6 +180,6 @@ def _say_audit(metric: str, audit: Audit) -> None:
 
 def _say_published(published: Any) -> None:
     headline = published.evidence["headline"]
-    typer.echo(f"{headline['sentence']}\n{headline['why']}")
+    typer.echo("\n".join(headline[key] for key in ("sentence", "answer", "why")))
     typer.echo(f"\nReport:   {published.folder / 'report.html'}")
     typer.echo(f"Notebook: {published.folder / 'notebook.ipynb'}\nEvidence: {published.folder / 'evidence.json'}")

@@ -89,3 +89,9 @@ def listing(names: Iterable[object], *, limit: int = 5) -> str:
     items = [str(name) for name in names]
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
     return ", ".join(items[:limit]) + more
+
+
+def require_one_of(name: str, value: object, allowed: Sequence[str]) -> None:
+    """Refuse a rule that doesn't exist, naming the nearest that does."""
+    if value not in allowed:
+        raise DataError(f"{name} is {value!r}{nearest(str(value), allowed)}", remedy=f"use one of {', '.join(allowed)}")

@@ -37,18 +37,22 @@ class Requirements:
     varying_controls: bool
 
 
-class Estimator(Protocol[D_contra]):
+class Estimator(Protocol[D]):
     """Estimates an effect; keeps no fitted state, so a placebo simply fits again."""
 
     requires: ClassVar[Requirements]
     card: ClassVar[MethodCard]
     inferences: ClassVar[tuple[str, ...]]
 
-    def fit(self, data: D_contra) -> Fit:
+    def sample(self, data: D) -> D:
+        """Leave out the units that the options exclude, recording it; called once, before the audit."""
+        ...
+
+    def fit(self, data: D) -> Fit:
         """Estimate the average effect on the treated."""
         ...
 
-    def default_inference(self, data: D_contra) -> str:
+    def default_inference(self, data: D) -> str:
         """Choose an inference by a rule on the data."""
         ...
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from causalbench.artifacts import digest, plain
 from causalbench.catalogue import Catalogue
@@ -25,7 +25,30 @@ class _Table(BaseModel):
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
-Moment = int | dt.date | dt.datetime | Annotated[str, Field(min_length=1)]
+
+
+def _moment(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, str, dt.date)) or value == "":
+        raise ValueError("give a whole number, a date or a time")
+    if isinstance(value, dt.datetime) and value.tzinfo is not None:
+        raise ValueError("give a local date or time, without a zone")
+    return value
+
+
+def _level(value: float) -> float:
+    if not 0.5 < value < 1:
+        raise ValueError(LEVEL_RULE)
+    return value
+
+
+def _some(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if value == ():
+        raise ValueError("name at least one")
+    return value
+
+
+LEVEL_RULE = "give a confidence level between 0.5 and 1, such as 0.95"
+Moment = Annotated[Any, AfterValidator(_moment)]
 
 
 class About(_Table):
@@ -68,7 +91,7 @@ class Metric(_Table):
 class Launch(_Table):
     """``[launch]``: who got it when, in one of three ways, and how they were chosen."""
 
-    units: tuple[Name, ...] | None = Field(default=None, min_length=1)
+    units: Annotated[tuple[Name, ...] | None, AfterValidator(_some)] = None
     start: Moment | None = None
     cohort: Name | None = None
     treatment: Name | None = None
@@ -99,7 +122,7 @@ class Method(_Table):
 
     name: Name
     inference: Name | None = None
-    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    level: Annotated[float, AfterValidator(_level)] = 0.95
     options: Mapping[str, Any] = Field(default_factory=dict)
 
 
@@ -127,7 +150,7 @@ class Study(_Table):
 
     study: About
     data: Data
-    metric: Annotated[tuple[Metric, ...], Field(min_length=1)]
+    metric: Annotated[tuple[Metric, ...], AfterValidator(_some)]
     launch: Launch
     method: Method
     run: Run = Run()
@@ -144,7 +167,8 @@ class Study(_Table):
     def _distinct_metrics(self) -> Study:
         names = [metric.name for metric in self.metric]
         if len(set(names)) != len(names):
-            raise ValueError("metric names must be distinct")
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ValueError(f"metric names must be distinct, found twice: {', '.join(map(repr, twice))}")
         if all(metric.role != "success" for metric in self.metric):
             raise ValueError('one metric needs role = "success": it makes the headline')
         return self
@@ -235,7 +259,7 @@ def _method_problems(method: Mapping[str, Any], text: str) -> Iterator[str]:
 
 def _problem(error: Mapping[str, Any], text: str) -> str:
     """Write one validation error as a sentence with its table, key and line."""
-    location = tuple(part for part in error["loc"] if part not in ("int", "date", "datetime") and not _is_branch(part))
+    location = error["loc"]
     keys = tuple(str(part) for part in location if not isinstance(part, int))
     table = f"[[{keys[0]}]]" if keys[:1] == ("metric",) else f"[{keys[0]}]" if len(keys) > 1 or keys[:1] else "study"
     key = f"{table} {keys[1]}" if len(keys) > 1 else table
@@ -247,13 +271,9 @@ def _problem(error: Mapping[str, Any], text: str) -> str:
         return f"{key}{at} is not a key{nearest(keys[-1], allowed)}; allowed here: {', '.join(sorted(allowed))}"
     if kind == "missing":
         return f"{key} is missing{at}"
-    message = str(error["msg"]).removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ").replace("a valid tuple", "an array")
     found = "" if isinstance(error.get("input"), Mapping) else f", found {error.get('input')!r}"
     return f"{key}{at}: {message}{found}"
-
-
-def _is_branch(part: object) -> bool:
-    return isinstance(part, str) and ("[" in part or part in ("constrained-str", "str"))
 
 
 def _allowed(keys: tuple[str, ...]) -> set[str]:

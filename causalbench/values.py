@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,8 @@ class Interval:
     upper: float | None = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(IntervalKind):
+            raise ValueError(f"kind is {self.kind!r}, it must be one of {', '.join(get_args(IntervalKind))}")
         if not 0 < self.level < 1:
             raise ValueError(f"level is {self.level}, it must lie strictly between 0 and 1")
         ends = [end for segment in self.segments for end in segment]
@@ -122,8 +124,8 @@ class Fit:
     path
         Observed and counterfactual path of the treated mean.
     weights
-        Donor weights aligned with the panel's units, shape (n_units,), zero for the treated; None for estimators
-        without weights.
+        Donor weights aligned with the units of the estimator's sample, shape (n_units,), zero for the treated; None for
+        estimators without weights.
     covariance
         Covariance of ``effect``, shape (1, 1), where the estimator has an analytic one.
     diagnostics
@@ -139,6 +141,7 @@ class Fit:
     def __post_init__(self) -> None:
         if not math.isfinite(self.effect):
             raise ValueError(f"effect is {self.effect}")
+        object.__setattr__(self, "diagnostics", dict(self.diagnostics))
         for name in ("weights", "covariance"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, frozen_array(getattr(self, name)))
@@ -167,6 +170,7 @@ class Uncertainty:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", dict(self.detail))
         if self.p_value is not None and not 0 <= self.p_value <= 1:
             raise ValueError(f"p_value is {self.p_value}")
         if self.interval is None or self.p_value is None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from causalbench.data import calendar
-from causalbench.data.calendar import Timeline
+from causalbench.data.calendar import Align, Timeline
 from causalbench.data.launch import LaunchRule, kept_periods, treatment_of
 from causalbench.data.reduce import Aggregate, Columns, Grain, cells, name_cells
 from causalbench.data.sources import Source
-from causalbench.errors import DataError, listing
-from causalbench.values import Finding
+from causalbench.errors import DataError, listing, require_one_of
+from causalbench.values import BoolArray, Finding
+
+OnDuplicate = Literal["error", "exact", "sum", "mean"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,7 @@ class Reading:
 
     grain: Grain
     aggregate: Aggregate
-    on_duplicate: str
+    on_duplicate: OnDuplicate
     metric: str
 
 
@@ -35,6 +37,7 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule, reading: R
     DataError
         With the code of the row in the bad-input catalogue, the units and periods concerned, and the remedy.
     """
+    _require_known(launch, reading)
     findings: list[Finding] = []
     table = _with_periods(cells(source, columns), columns, findings)
     _refuse_infinite(table, columns)
@@ -49,8 +52,9 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule, reading: R
     _note_missing(table, outcome, columns, findings)
     keep = kept_periods(line, treatment, launch, findings)
     treated = np.arange(len(line.periods)) >= treatment.first[:, None]
+    _note_later_launches(units, treated, keep, findings)
     return {
-        "outcome": outcome[:, keep],
+        "outcome": np.ascontiguousarray(outcome[:, keep]),
         "treated": treated[:, keep],
         "units": units,
         "periods": tuple(period for period, kept in zip(line.periods, keep, strict=True) if kept),
@@ -62,6 +66,16 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule, reading: R
     }
 
 
+def _require_known(launch: LaunchRule, reading: Reading) -> None:
+    """Refuse rules that don't exist; a study file has been checked already, a call from Python hasn't."""
+    require_one_of("grain", reading.grain, get_args(Grain))
+    require_one_of("aggregate", reading.aggregate, get_args(Aggregate))
+    require_one_of("on_duplicate", reading.on_duplicate, get_args(OnDuplicate))
+    require_one_of("align", launch.align, get_args(Align))
+    if launch.anticipation < 0:
+        raise DataError(f"anticipation is {launch.anticipation}", code="CB-D062", remedy="give 0 or more periods")
+
+
 def _with_periods(table: pd.DataFrame, columns: Columns, findings: list[Finding]) -> pd.DataFrame:
     raw = table["period"].astype(object)
     distinct = list(raw.unique())
@@ -69,7 +83,8 @@ def _with_periods(table: pd.DataFrame, columns: Columns, findings: list[Finding]
     if text_format:
         message = f"periods in column {columns.period!r} are text"
         findings.append(Finding(code="CB-D009", severity="info", message=message, action=f"read as {text_format}"))
-    table["period"] = raw.map(dict(zip(distinct, labels, strict=True))).astype(object)
+    label = dict(zip(distinct, labels, strict=True))
+    table["period"] = pd.Series([label[value] for value in raw], index=table.index, dtype=object)
     if table.duplicated(["unit", "period"]).any():
         table = _merge_cells(table)
     return table.sort_values(["unit", "period"], ignore_index=True)
@@ -90,7 +105,7 @@ def _refuse_infinite(table: pd.DataFrame, columns: Columns) -> None:
         raise DataError(
             f"column {columns.outcome!r} is infinite in {int(bad['infinite'].sum())} rows: {name_cells(bad)}",
             code="CB-D007",
-            remedy="correct these values, or leave them empty and choose [data] on_missing",
+            remedy="correct these values, or leave them empty and choose on_missing",
         )
 
 
@@ -114,7 +129,7 @@ def _cell_values(table: pd.DataFrame, columns: Columns, reading: Reading, findin
         )
     )
     values = table["low"] if rule == "exact" else _aggregated(table, "sum" if rule == "sum" else "mean")
-    return values.where((table["missing"] == 0) | ((rule != "exact") & (table["missing"] < table["rows"])))
+    return values.where(table["missing"] == 0)
 
 
 def _aggregated(table: pd.DataFrame, aggregate: Aggregate) -> pd.Series[float]:
@@ -145,7 +160,7 @@ def _note_gaps(line: Timeline, findings: list[Finding]) -> None:
         message = f"nobody has data between {where} (spacing: {line.frequency})"
         action = "kept as they are; nothing is filled in"
         findings.append(
-            Finding(code="CB-D036", severity="warning", message=message, action=action, count=len(line.gaps))
+            Finding(code="CB-D039", severity="warning", message=message, action=action, count=len(line.gaps))
         )
 
 
@@ -163,6 +178,20 @@ def _note_missing(table: pd.DataFrame, outcome: Any, columns: Columns, findings:
     if absent:
         message = f"{absent} of {outcome.size} cells (unit and period) have no row"
         findings.append(Finding(code="CB-D001", severity="warning", message=message, action="missing", count=absent))
+
+
+def _note_later_launches(units: tuple[str, ...], treated: BoolArray, keep: BoolArray, findings: list[Finding]) -> None:
+    """Say which units launched only in periods that were left out, and so count as not treated."""
+    hidden: BoolArray = np.asarray(treated.any(axis=1) & ~treated[:, keep].any(axis=1))
+    later = tuple(unit for unit, is_hidden in zip(units, hidden, strict=True) if is_hidden)
+    if later:
+        message, action = (
+            f"{len(later)} units launch after the end of interest: {listing(later)}",
+            "used as not treated",
+        )
+        findings.append(
+            Finding(code="CB-D012", severity="warning", message=message, action=action, count=len(later), units=later)
+        )
 
 
 def _grid(table: pd.DataFrame, units: tuple[str, ...], line: Timeline) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from causalbench.data.calendar import Period
 from causalbench.data.panel import Panel
-from causalbench.errors import DataError, RefusalError, listing
+from causalbench.errors import DataError, RefusalError, listing, require_one_of
 from causalbench.protocols import Requirements
-from causalbench.values import Audit, BoolArray, Finding
+from causalbench.values import Audit, BoolArray, Finding, FloatArray
 
 OnMissing = Literal["error", "drop_unit", "drop_period", "zero", "impute"]
 
@@ -21,14 +24,15 @@ def audit(panel: Panel, requires: Requirements, *, method: str, on_missing: OnMi
     Raises
     ------
     DataError
-        If cells are missing and no rule says what to do, or a treated unit never varies.
+        If cells are missing and no rule says what to do, or no treated unit ever varies.
     RefusalError
         If the method can't answer with these units, periods or launch dates.
     """
+    require_one_of("on_missing", on_missing, get_args(OnMissing))
     findings = list(panel.findings)
     repaired = _without_constant_units(panel, requires, findings)
     repaired = _without_missing(repaired, on_missing, findings)
-    _refuse_constant_treated(repaired)
+    _judge_constant_treated(repaired, findings)
     _refuse_too_little(repaired, requires, method)
     _warn_short_history(repaired, requires, findings)
     coverage = _coverage(panel, "before") | _coverage(repaired, "used")
@@ -70,14 +74,19 @@ def _without_constant_units(panel: Panel, requires: Requirements, findings: list
     return panel.only(units=~flat) if requires.varying_controls else panel
 
 
-def _refuse_constant_treated(panel: Panel) -> None:
+def _judge_constant_treated(panel: Panel, findings: list[Finding]) -> None:
     flat = _constant(panel) & panel.ever_treated
-    if flat.any():
-        names = [unit for unit, is_flat in zip(panel.units, flat, strict=True) if is_flat]
+    names = tuple(unit for unit, is_flat in zip(panel.units, flat, strict=True) if is_flat)
+    if len(names) == len(panel.treated_units):
         raise DataError(
-            f"treated units whose outcome never varies: {listing(names)}",
+            f"the outcome of no treated unit ever varies: {listing(names)}",
             code="CB-D028",
             remedy="check that the metric is recorded for these units",
+        )
+    if names:
+        message = f"{len(names)} of {len(panel.treated_units)} treated units never vary: {listing(names)}"
+        findings.append(
+            Finding(code="CB-D028", severity="warning", message=message, action="kept", count=len(names), units=names)
         )
 
 
@@ -92,11 +101,12 @@ def _without_missing(panel: Panel, rule: OnMissing, findings: list[Finding]) -> 
     )
     where += f" ({listing(panel.periods[j] for j in columns)})"
     if rule == "error":
+        met = [finding for finding in panel.findings if finding.code in ("CB-D001", "CB-D004")]
         raise DataError(
-            where,
-            code="CB-D001",
-            remedy='choose [data] on_missing = "drop_unit", "drop_period", "zero" or "impute" '
-            "(linear between neighbours, never across the launch)",
+            "; ".join([*(finding.message for finding in met), where]),
+            code="CB-D004" if any(finding.code == "CB-D004" for finding in met) else "CB-D001",
+            remedy='choose on_missing = "drop_unit", "drop_period", "zero" or "impute" (linear between neighbours in time, '
+            "never across the launch) under [data], or --on-missing",
         )
     repaired = {"drop_unit": _drop_units, "drop_period": _drop_periods, "zero": _zero, "impute": _interpolate}[rule](
         panel
@@ -119,7 +129,7 @@ def _drop_units(panel: Panel) -> Panel:
         raise DataError(
             f"every treated unit has missing cells ({listing(panel.treated_units)}), so dropping units leaves none",
             code="CB-D001",
-            remedy='choose another [data] on_missing, such as "drop_period"',
+            remedy='choose another on_missing, such as "drop_period"',
         )
     return panel.only(units=complete)
 
@@ -130,7 +140,7 @@ def _drop_periods(panel: Panel) -> Panel:
         raise DataError(
             "no period before or none after the launch is complete, so dropping periods leaves nothing to compare",
             code="CB-D001",
-            remedy='choose another [data] on_missing, such as "drop_unit"',
+            remedy='choose another on_missing, such as "drop_unit"',
         )
     return panel.only(periods=complete)
 
@@ -142,30 +152,39 @@ def _zero(panel: Panel) -> Panel:
 def _interpolate(panel: Panel) -> Panel:
     """Fill in linearly between neighbours in time, on one side of the launch only."""
     outcome = panel.outcome.copy()
+    position = _calendar_position(panel.periods)
     stuck = []
     for i, launch in enumerate(np.minimum(panel.first_treated, panel.n_pre)):
         for side in (slice(0, launch), slice(launch, None)):
-            values = outcome[i, side]
+            values, when = outcome[i, side], position[side]
             known = np.flatnonzero(~np.isnan(values))
             holes = np.flatnonzero(np.isnan(values))
             if len(holes) and (not len(known) or holes[0] < known[0] or holes[-1] > known[-1]):
                 stuck.append(panel.units[i])
             elif len(holes):
-                outcome[i, np.arange(len(panel.periods))[side][holes]] = np.interp(holes, known, values[known])
+                outcome[i, np.arange(len(panel.periods))[side][holes]] = np.interp(
+                    when[holes], when[known], values[known]
+                )
     if stuck:
         raise DataError(
             f"cells at the edge of the data or of the launch can't be interpolated: {listing(dict.fromkeys(stuck))}",
             code="CB-D001",
-            remedy='choose [data] on_missing = "drop_unit" or "drop_period"',
+            remedy='choose on_missing = "drop_unit" or "drop_period"',
         )
     return replace(panel, outcome=outcome)
+
+
+def _calendar_position(periods: Sequence[Period]) -> FloatArray:
+    """Place periods on a line: their number, or seconds since the first."""
+    first = periods[0]
+    steps = [period - first for period in periods]  # type: ignore[operator]
+    return np.array([step.total_seconds() if isinstance(step, dt.timedelta) else step for step in steps], dtype=float)
 
 
 def _refuse_too_little(panel: Panel, requires: Requirements, method: str) -> None:
     if len(panel.cohorts) > requires.max_cohorts:
         raise RefusalError(
             f"{method} needs one launch date, the data have {len(panel.cohorts)}: {listing(panel.cohorts)}",
-            code="CB-D024",
             remedy="study one cohort with the units never treated; comparing early with late launches misleads here",
         )
     if len(panel.donor_pool) < requires.min_control:

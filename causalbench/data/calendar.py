@@ -19,8 +19,9 @@ Align = Literal["error", "next", "previous", "drop_partial"]
 _WHOLE = re.compile(r"^[+-]?\d+(\.0*)?$")
 _MONTH = re.compile(r"^\d{4}-\d{2}$")
 
-# name: (shortest, longest) distance in days between neighbours, periods in a season
-_SPACINGS = {
+# name: shortest and longest distance between neighbours, periods in a season
+_HOURS = {"hour": (1, 1, 24)}
+_DAYS = {
     "day": (1, 1, 7),
     "week": (7, 7, 52),
     "month": (28, 31, 12),
@@ -38,7 +39,7 @@ class Timeline:
     periods
         Ascending: whole numbers, dates, or naive local times.
     frequency
-        ``day``, ``week``, ``month``, ``quarter``, ``year``, ``hour``, ``number`` or ``irregular``.
+        ``day``, ``week``, ``month``, ``quarter``, ``year``, ``hour``, ``number`` (evenly spaced) or ``irregular``.
     season
         Number of periods in a season of that frequency; 1 where there is none.
     gaps
@@ -61,8 +62,8 @@ def read_labels(values: Sequence[Any], *, column: str) -> tuple[list[Period], st
     DataError
         If a label has another form, forms are mixed, or times carry a zone.
     """
-    pairs = [_read_label(value) for value in values]
-    unread = [repr(value) for value, (label, _) in zip(values, pairs, strict=True) if label is None]
+    pairs = [read_label(value) for value in values]
+    unread = sorted(repr(value) for value, (label, _) in zip(values, pairs, strict=True) if label is None)
     if unread:
         raise DataError(
             f"period column {column!r}: {len(unread)} labels are neither whole numbers nor ISO dates, "
@@ -91,7 +92,7 @@ def read_labels(values: Sequence[Any], *, column: str) -> tuple[list[Period], st
 
 def read_one(value: Any, timeline_like: Period, *, what: str) -> Period:
     """Read one date or number given by a person, in the form the periods have."""
-    label, _ = _read_label(value)
+    label, _ = read_label(value)
     if isinstance(timeline_like, dt.datetime) and label is not None:
         label = _as_time(label)
     if label is None or type(label) is not type(timeline_like):
@@ -109,19 +110,17 @@ def timeline(labels: Sequence[Period]) -> Timeline:
     if len(periods) < 2:
         return Timeline(periods=periods, frequency="number", season=1, gaps=())
     if isinstance(periods[0], int):
-        distance = np.diff(np.array(periods, dtype=float))
-        frequency, season, longest = "number", 1, float(distance.min())
+        distance, spacings = np.diff(np.array(periods, dtype=float)), {}
     elif isinstance(periods[0], dt.datetime):
-        distance = np.diff(np.array(periods, dtype="datetime64[s]")).astype(float) / 3600
-        frequency, season, longest = (
-            ("hour", 24, 1.0) if distance.min() == 1 else ("irregular", 1, float(distance.min()))
-        )
+        distance, spacings = np.diff(np.array(periods, dtype="datetime64[s]")).astype(float) / 3600, _HOURS
     else:
-        distance = np.diff(np.array(periods, dtype="datetime64[D]")).astype(float)
-        frequency, season, longest = "irregular", 1, float(distance.min())
-        for name, (low, high, in_season) in _SPACINGS.items():
-            if low <= distance.min() <= high:
-                frequency, season, longest = name, in_season, float(high)
+        distance, spacings = np.diff(np.array(periods, dtype="datetime64[D]")).astype(float), _DAYS
+    shortest, longest = float(distance.min()), float(distance.min())
+    even = distance.max() == shortest or isinstance(periods[0], int)
+    frequency, season = "number" if even else "irregular", 1
+    for name, (low, high, in_season) in spacings.items():
+        if low <= shortest <= high:
+            frequency, season, longest = name, in_season, float(high)
     gaps = tuple((periods[i], periods[i + 1]) for i in np.flatnonzero(distance > longest))
     return Timeline(periods=periods, frequency=frequency, season=season, gaps=gaps)
 
@@ -161,13 +160,14 @@ def launch_index(line: Timeline, start: Period, *, align: Align, what: str = "la
     return {"next": (index, None), "previous": (index - 1, None), "drop_partial": (index, index - 1)}[align]
 
 
-def _read_label(value: Any) -> tuple[Period | None, str | None]:
+def read_label(value: Any) -> tuple[Period | None, str | None]:
+    """Read one label, with the text format it had; a label that can't be read is None."""
     if isinstance(value, (bool, np.bool_)) or value is None:
         return None, None
     if isinstance(value, (int, np.integer)):
-        return int(value), None
+        return _whole(int(value))
     if isinstance(value, (float, np.floating)):
-        return (int(value), None) if float(value).is_integer() else (None, None)
+        return _whole(int(value)) if float(value).is_integer() else (None, None)
     if isinstance(value, (dt.datetime, pd.Timestamp, np.datetime64)):
         return _date_or_time(pd.Timestamp(value)), None
     if isinstance(value, dt.date):
@@ -179,7 +179,8 @@ def _read_label(value: Any) -> tuple[Period | None, str | None]:
 
 def _read_text(text: str) -> tuple[Period | None, str | None]:
     if _WHOLE.match(text):
-        return int(float(text)), "whole number"
+        label, text_format = _whole(int(text.partition(".")[0]))
+        return label, text_format or "whole number"
     try:
         if _MONTH.match(text):
             return dt.date.fromisoformat(f"{text}-01"), "ISO month"
@@ -188,6 +189,16 @@ def _read_text(text: str) -> tuple[Period | None, str | None]:
         return _date_or_time(pd.Timestamp(dt.datetime.fromisoformat(text))), "ISO time"
     except ValueError:
         return None, None
+
+
+def _whole(number: int) -> tuple[Period, str | None]:
+    """Read ``20240131`` as a date, which its recorded format says, and any other number as itself."""
+    if 1900_01_01 <= number <= 2100_12_31:
+        try:
+            return dt.date(number // 10_000, number // 100 % 100, number % 100), "date written YYYYMMDD"
+        except ValueError:
+            return number, None
+    return number, None
 
 
 def _as_time(label: Period) -> Period:

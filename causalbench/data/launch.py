@@ -14,6 +14,8 @@ from causalbench.data.reduce import Columns, name_cells
 from causalbench.errors import DataError, listing, nearest
 from causalbench.values import Finding
 
+_NEVER = ("", "inf", "na", "nan", "nat", "never", "none", "null")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRule:
@@ -58,7 +60,7 @@ def treatment_of(
     if columns.cohort:
         treatment = _from_cohort(table, line, columns.cohort, launch.align, findings)
     elif columns.treatment:
-        treatment = _from_indicator(table, line, columns.treatment)
+        treatment = _from_indicator(table, line, columns.treatment, findings)
     else:
         treatment = _from_names(units, line, launch)
     if (treatment.first == len(line.periods)).all():
@@ -94,7 +96,7 @@ def _from_cohort(table: pd.DataFrame, line: Timeline, column: str, align: Align,
     first, partial, later = [], set(), []
     for unit, rows in table.groupby("unit", sort=True):
         raw = sorted({str(v) for side in ("low", "high") for v in rows[f"cohort_{side}"].dropna()})
-        missing, total = int(rows["cohort_missing"].sum()), int(rows["rows"].sum())
+        missing = int(rows["cohort_missing"].sum())
         if len(raw) > 1 or (raw and missing):
             values = listing([*raw, *(["empty"] if missing else [])])
             raise DataError(
@@ -102,7 +104,8 @@ def _from_cohort(table: pd.DataFrame, line: Timeline, column: str, align: Align,
                 code="CB-D022",
                 remedy="give every row of a unit the same launch period",
             )
-        value = rows["cohort_low"].dropna().iloc[0] if missing < total else None
+        present = rows["cohort_low"].dropna()
+        value = present.iloc[0] if len(present) else None
         start = _cohort_start(value, line, column)
         if start is None:
             first.append(len(line.periods))
@@ -130,35 +133,51 @@ def _cohort_start(value: Any, line: Timeline, column: str) -> Period | None:
     """Read a cohort; None for never treated: missing, infinite, or 0 below the first period."""
     if value is None or (isinstance(value, (float, np.floating)) and not np.isfinite(value)):
         return None
-    if str(value).strip().casefold() in ("inf", "never", ""):
+    if str(value).strip().casefold() in _NEVER:
         return None
     if isinstance(line.periods[0], int) and line.periods[0] > 0 and str(value) in ("0", "0.0"):
         return None
     return calendar.read_one(value, line.periods[0], what=f"column {column!r}")
 
 
-def _from_indicator(table: pd.DataFrame, line: Timeline, column: str) -> Treatment:
+def _from_indicator(table: pd.DataFrame, line: Timeline, column: str, findings: list[Finding]) -> Treatment:
     low, high = (pd.to_numeric(table[f"treatment_{side}"], errors="coerce") for side in ("low", "high"))
     bad = table[~low.isin([0, 1]) | ~high.isin([0, 1]) | (low != high) | (table["treatment_missing"] > 0)]
     if len(bad):
+        found = listing(sorted(set(map(str, bad["treatment_low"])) | set(map(str, bad["treatment_high"]))))
         raise DataError(
-            f"treatment column {column!r} is not plainly 0 or 1 in {len(bad)} cells: {name_cells(bad)}",
-            code="CB-D024",
+            f"treatment column {column!r} is not plainly 0 or 1 in {len(bad)} cells: {name_cells(bad)}; it holds {found}",
+            code="CB-D057",
             remedy="use 0 before the launch and 1 from it on, one value per unit and period",
         )
     position = {period: j for j, period in enumerate(line.periods)}
     first = []
     for unit, rows in table.assign(on=low == 1).groupby("unit", sort=True):
-        on = rows["on"].to_numpy()
+        on, seen = rows["on"].to_numpy(), [position[period] for period in rows["period"]]
         start = int(on.argmax()) if on.any() else len(on)
         if not on[start:].all():
-            back = rows["period"].iloc[start + int((~on[start:]).argmax())]
+            back = start + int((~on[start:]).argmax())
             raise DataError(
-                f"treatment of unit {unit!r} switches on at {rows['period'].iloc[start]} and off again at {back}",
+                f"treatment of unit {unit!r} switches on at {line.periods[seen[start]]} and off again at "
+                f"{line.periods[seen[back]]}",
                 code="CB-D021",
                 remedy="the methods here need a treatment that stays on; end the data before it, or study the first spell",
             )
-        first.append(position[rows["period"].iloc[start]] if on.any() else len(line.periods))
+        first.append(seen[start] if on.any() else len(line.periods))
+        if on.any() and start and seen[start] - seen[start - 1] > 1:
+            n_unknown = seen[start] - seen[start - 1] - 1
+            message = f"unit {unit!r} has no row in the {n_unknown} periods before its treatment shows"
+            action = f"taken as launched at {line.periods[seen[start]]}"
+            findings.append(
+                Finding(
+                    code="CB-D001",
+                    severity="warning",
+                    message=message,
+                    action=action,
+                    count=n_unknown,
+                    units=(str(unit),),
+                )
+            )
     return Treatment(first=np.array(first, dtype=np.int64), partial=frozenset())
 
 
@@ -168,21 +187,22 @@ def kept_periods(
     """Leave out partly treated periods, those that may anticipate the launch, and those after the end of interest."""
     keep = np.ones(len(line.periods), dtype=bool)
     start = int(treatment.first.min())
-    reasons = {"are treated in part": sorted(treatment.partial)}
-    reasons["may anticipate the launch"] = list(range(max(start - launch.anticipation, 0), start))
+    reasons = [("CB-D013", "are treated in part", sorted(treatment.partial))]
+    reasons.append(("CB-D062", "may anticipate the launch", list(range(max(start - launch.anticipation, 0), start))))
     if launch.end is not None:
         end = calendar.read_one(launch.end, line.periods[0], what="launch end")
         if end < line.periods[start]:  # type: ignore[operator]
             raise DataError(
-                f"launch end {end} lies before the launch {line.periods[start]}", remedy="correct one of them"
+                f"launch end {end} lies before the launch {line.periods[start]}",
+                code="CB-D012",
+                remedy="correct one of them",
             )
-        reasons[f"lie after the end {end}"] = [j for j, period in enumerate(line.periods) if period > end]  # type: ignore[operator]
-    for reason, indices in reasons.items():
+        after = [j for j, period in enumerate(line.periods) if period > end]  # type: ignore[operator]
+        reasons.append(("CB-D012", f"lie after the end {end}", after))
+    for code, reason, indices in reasons:
         left = [j for j in indices if keep[j]]
         if left:
             keep[left] = False
             message = f"{len(left)} periods {reason}: {listing(line.periods[j] for j in left)}"
-            findings.append(
-                Finding(code="CB-D029", severity="info", message=message, action="left out", count=len(left))
-            )
+            findings.append(Finding(code=code, severity="info", message=message, action="left out", count=len(left)))
     return keep

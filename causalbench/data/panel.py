@@ -11,9 +11,11 @@ import numpy as np
 
 from causalbench.artifacts import digest
 from causalbench.data.calendar import Align, Period
+from causalbench.errors import DataError, listing, nearest
 from causalbench.values import BoolArray, Finding, FloatArray, frozen_array
 
 if TYPE_CHECKING:
+    from causalbench.data.assembly import OnDuplicate
     from causalbench.data.reduce import Aggregate, Grain
 
 
@@ -35,6 +37,8 @@ class Panel:
         Spacing of the periods and how many of them make a season.
     findings
         What was met and changed while the panel was built.
+    excluded
+        Units that :meth:`without` has left out.
 
     Notes
     -----
@@ -50,6 +54,7 @@ class Panel:
     frequency: str = "number"
     season: int = 1
     findings: tuple[Finding, ...] = field(default=())
+    excluded: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         shape = (len(self.units), len(self.periods))
@@ -81,7 +86,7 @@ class Panel:
         align: Align = "error",
         grain: Grain = "cell",
         aggregate: Aggregate = "sum",
-        on_duplicate: str = "error",
+        on_duplicate: OnDuplicate = "error",
         metric: str | None = None,
     ) -> Self:
         """Build a panel from a long table; aggregation runs in the table's own engine.
@@ -135,7 +140,7 @@ class Panel:
                 sources.from_object(table),
                 Columns(unit=unit, period=period, outcome=outcome, cohort=cohort, treatment=treatment),
                 launch=LaunchRule(
-                    units=tuple(treated) if treated is not None else None,
+                    units=_names(treated),
                     start=start,
                     end=end,
                     anticipation=anticipation,
@@ -199,6 +204,28 @@ class Panel:
         treated[np.asarray(units), start:] = True
         return replace(self, treated=treated)
 
+    def without(self, units: Iterable[str]) -> Panel:
+        """Leave out named control units and record it.
+
+        Raises
+        ------
+        DataError
+            When a name is no control unit of this panel.
+        """
+        wanted = tuple(sorted(set(units) - set(self.excluded)))
+        unknown = [name for name in wanted if name not in self.donor_pool]
+        if unknown:
+            found = "; ".join(f"{name!r}{nearest(name, self.donor_pool)}" for name in unknown)
+            raise DataError(f"exclude names no control unit: {found}", code="CB-D019", remedy="mend exclude")
+        if not wanted:
+            return self
+        message = f"{len(wanted)} control units are excluded by the study: {listing(wanted)}"
+        finding = Finding(
+            code="CB-D026", severity="info", message=message, action="left out", count=len(wanted), units=wanted
+        )
+        kept = self.only(units=~np.isin(self.units, wanted))
+        return replace(kept, findings=(*self.findings, finding), excluded=(*self.excluded, *wanted))
+
     def only(self, units: BoolArray | None = None, periods: BoolArray | None = None) -> Panel:
         """Return the panel of some units and periods, given as masks."""
         rows = np.ones(len(self.units), dtype=bool) if units is None else np.asarray(units)
@@ -210,3 +237,9 @@ class Panel:
             units=tuple(unit for unit, keep in zip(self.units, rows, strict=True) if keep),
             periods=tuple(period for period, keep in zip(self.periods, columns, strict=True) if keep),
         )
+
+
+def _names(units: Iterable[object] | None) -> tuple[str, ...] | None:
+    if units is None:
+        return None
+    return (units,) if isinstance(units, str) else tuple(map(str, units))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import duckdb
 import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from causalbench.data.sources import Source
+from causalbench.data.calendar import read_label
+from causalbench.data.sources import Source, collect, identifier
 from causalbench.errors import DataError, listing, nearest
 
 Aggregate = Literal["sum", "mean", "count"]
@@ -48,17 +51,24 @@ def cells(source: Source, columns: Columns) -> pd.DataFrame:
         For missing columns, a wide table, an empty table, text where numbers belong, empty units or periods.
     """
     schema = source.frame.collect_schema()
+    odd = [name for name in schema if not isinstance(name, str)]
+    if odd:
+        raise DataError(
+            f"{len(odd)} columns have names that aren't text: {listing(map(repr, odd))}",
+            code="CB-D032",
+            remedy="if they are periods, melt the table to one row per unit and period; else rename them",
+        )
     _require_columns(source, columns, schema)
     _require_numbers(source, columns, schema)
     reduced = _prepared(source, columns).group_by("__unit", "__period").agg(*_measures(columns))
-    table = reduced.collect(backend="pandas").to_pandas()
+    table = collect(reduced, source)
     if table.empty:
         raise DataError(
             f"{source.origin} has no rows", code="CB-D033", remedy="check the export or the query's filters"
         )
     _require_keys(source, columns, table)
     table = table.rename(columns={"__unit": "unit", "__period": "period"})
-    table["unit"] = unit_labels(table["unit"])
+    table["unit"] = _clean_labels(unit_labels(table["unit"]), columns.unit)
     return table.reset_index(drop=True)
 
 
@@ -76,14 +86,32 @@ def unit_labels(values: pd.Series[str]) -> pd.Series[str]:
     return values.astype(object).map(str)
 
 
+def _clean_labels(labels: pd.Series[str], column: str) -> pd.Series[str]:
+    """Strip spaces that nobody sees and write letters in one form; two labels that become one are refused."""
+    clean = labels.map(lambda label: unicodedata.normalize("NFC", label).replace("\u200b", "").strip())
+    spellings: dict[str, set[str]] = {}
+    for label, tidy in zip(labels, clean, strict=True):
+        spellings.setdefault(tidy, set()).add(label)
+    pairs = [" and ".join(map(repr, sorted(forms))) for _, forms in sorted(spellings.items()) if len(forms) > 1]
+    if pairs:
+        raise DataError(
+            f"column {column!r} has {len(pairs)} units that differ only in invisible characters: {listing(pairs)}",
+            code="CB-D053",
+            remedy="write each unit in one way",
+        )
+    return clean
+
+
 def _prepared(source: Source, columns: Columns) -> nw.LazyFrame[Any]:
     """Select the columns in use and mark what is missing or infinite, so that plain sums and extremes are left to do."""
-    frame = source.frame.select(
-        nw.col(columns.unit).alias("__unit"),
-        nw.col(columns.period).alias("__period"),
-        nw.col(columns.outcome).cast(nw.Float64).alias("__value"),
-        *(nw.col(column).alias(f"__{role}") for role, column in _launch_columns(columns).items()),
-    )
+    frame = _by_role(source, columns).with_columns(nw.col("__outcome").cast(nw.Float64).alias("__value"))
+    schema = frame.collect_schema()
+    for role in _launch_columns(columns):
+        cell = nw.col(f"__{role}")
+        if schema[f"__{role}"].is_float():
+            frame = frame.with_columns(nw.when(~cell.is_nan()).then(cell).alias(f"__{role}"))
+        elif schema[f"__{role}"] in (nw.Categorical, nw.Enum):
+            frame = frame.with_columns(cell.cast(nw.String).alias(f"__{role}"))
     value = nw.col("__value")
     frame = frame.with_columns(nw.when(~value.is_nan()).then(value).alias("__value"))
     frame = frame.with_columns(
@@ -94,6 +122,15 @@ def _prepared(source: Source, columns: Columns) -> nw.LazyFrame[Any]:
         (nw.col("__infinite") - nw.col("__missing")).alias("__infinite"),
         *(nw.col(f"__{role}").is_null().cast(nw.Int64).alias(f"__{role}_missing") for role in _launch_columns(columns)),
     )
+
+
+def _by_role(source: Source, columns: Columns) -> nw.LazyFrame[Any]:
+    """Rename the columns in use to their roles; DuckDB parses names given to narwhals, so there SQL does it."""
+    native = source.frame.to_native()
+    if isinstance(native, duckdb.DuckDBPyRelation):
+        renamed = ", ".join(f'{identifier(column)} AS "__{role}"' for role, column in columns.named().items())
+        return nw.from_native(native.project(renamed)).lazy()
+    return source.frame.select(*(nw.col(column).alias(f"__{role}") for role, column in columns.named().items()))
 
 
 def _launch_columns(columns: Columns) -> dict[str, str]:
@@ -140,11 +177,7 @@ def _require_columns(source: Source, columns: Columns, schema: nw.Schema) -> Non
 
 
 def _looks_like_period(name: str) -> bool:
-    try:
-        pd.Timestamp(name)
-    except (ValueError, TypeError):
-        return False
-    return name[:1].isdigit()
+    return read_label(name)[0] is not None
 
 
 def _require_numbers(source: Source, columns: Columns, schema: nw.Schema) -> None:
@@ -155,7 +188,7 @@ def _require_numbers(source: Source, columns: Columns, schema: nw.Schema) -> Non
     sample = source.frame.select(column).filter(~column.is_null()).head(1000).collect(backend="pandas").to_pandas()
     texts = [value for value in sample[columns.outcome] if not _is_number(value)] or list(sample[columns.outcome])
     raise DataError(
-        f"outcome column {columns.outcome!r} holds text ({dtype}), for example {', '.join(map(repr, texts[:3]))}",
+        f"outcome column {columns.outcome!r} holds no plain numbers ({dtype}), for example {', '.join(map(repr, texts[:3]))}",
         code="CB-D020",
         remedy="store plain numbers: no thousands separators, signs of currency or percent",
     )

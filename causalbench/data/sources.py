@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import narwhals as nw
+import pandas as pd
 
 from causalbench.errors import DataError, nearest
 
@@ -35,6 +40,8 @@ def from_object(table: Any) -> Source:
     """Wrap a pandas, Polars or Arrow table, or a DuckDB relation; the object itself is never changed."""
     try:
         native = nw.from_native(table)
+    except nw.exceptions.DuplicateError as error:
+        raise DataError(f"column names repeat: {_first_line(error)}", remedy="rename them") from None
     except TypeError:
         raise DataError(
             f"a {type(table).__name__} isn't a table",
@@ -54,6 +61,8 @@ def from_file(path: Path, *, folder: Path, unit: str, period: str) -> Source:
     resolved = path.resolve()
     if not resolved.is_relative_to(folder.resolve()):
         raise DataError(f"{path} lies outside the study's folder", remedy="put the table beside the study file")
+    if resolved.is_dir():
+        raise DataError(f"{path} is a folder, not a table", remedy="name a file in it")
     if not resolved.is_file():
         siblings = [p.name for p in folder.iterdir() if p.suffix in _DUCKDB_FILES] if folder.is_dir() else []
         raise DataError(
@@ -67,6 +76,8 @@ def from_file(path: Path, *, folder: Path, unit: str, period: str) -> Source:
             f"{path.name}: files of type {resolved.suffix!r} can't be read",
             remedy=f"use one of {', '.join(_DUCKDB_FILES)}, or pass a data frame in Python",
         )
+    if resolved.suffix.lower() == ".gz":
+        _require_whole_archive(resolved)
     connection = _locked_connection(folder)
     try:
         relation = connection.sql(_reader(connection, resolved, kind, unit, period))
@@ -85,17 +96,49 @@ def from_sql(query: str, *, folder: Path, unit: str, period: str) -> Source:
     """
     connection = _locked_connection(folder)
     try:
+        _require_one_select(query)
         for path in sorted(folder.resolve().iterdir()):
             kind = _DUCKDB_FILES.get(path.suffix.lower())
             if kind and path.name in query:
                 reader = _reader(connection, path, kind, unit, period)
-                connection.execute(f"CREATE VIEW {_identifier(path.name)} AS {reader}")
+                connection.execute(f"CREATE VIEW {identifier(path.name)} AS {reader}")
         relation = connection.sql(query)
     except duckdb.Error as error:
         raise DataError(f"the query failed: {_first_line(error)}\n  {query}", remedy="mend [data] sql") from None
     if relation is None:
         raise DataError(f"the query returns no table\n  {query}", remedy="[data] sql takes one select statement")
     return Source(frame=nw.from_native(relation).lazy(), origin=f"sql: {query}")
+
+
+def collect(frame: nw.LazyFrame[Any], source: Source) -> pd.DataFrame:
+    """Run a lazy frame in its engine; what fails while rows are read is refused like what fails before."""
+    try:
+        return frame.collect(backend="pandas").to_pandas()
+    except duckdb.Error as error:
+        raise DataError(
+            f"the query failed while {source.origin} was read: {_first_line(error)}",
+            remedy="mend [data] sql, or check that the file is complete",
+        ) from None
+
+
+def _require_one_select(query: str) -> None:
+    """Refuse anything but one select: ``copy`` and ``attach`` may write into the study's own folder."""
+    kinds = [statement.type for statement in duckdb.extract_statements(query)]
+    if kinds != [duckdb.StatementType.SELECT]:
+        raise DataError(f"the query returns no table\n  {query}", remedy="[data] sql takes one select statement")
+
+
+def _require_whole_archive(path: Path) -> None:
+    """Read a gzip file to its checksum; the engine stops at a cut without a word."""
+    try:
+        with gzip.open(path) as archive:
+            while archive.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{path.name} ({path.stat().st_size} bytes) can't be read as gzip: {error}",
+            remedy="check that the file is complete and is what its ending says",
+        ) from None
 
 
 def _reader(connection: duckdb.DuckDBPyConnection, path: Path, kind: str, unit: str, period: str) -> str:
@@ -105,24 +148,52 @@ def _reader(connection: duckdb.DuckDBPyConnection, path: Path, kind: str, unit: 
     Units and periods stay text: a market may be called ``NA`` and a postcode may begin with zero.
     """
     if kind == "parquet":
-        return f"SELECT * FROM read_parquet({_literal(path)})"  # noqa: S608
-    table = f"read_csv({_literal(path)}, sample_size=-1, all_varchar=true, nullstr='')"
+        return f"SELECT * FROM read_parquet({_pattern(path)})"  # noqa: S608
+    table = f"read_csv({_pattern(path)}, header=true, sample_size=-1, all_varchar=true, nullstr='')"
     columns = connection.sql(f"SELECT * FROM {table} LIMIT 0").columns  # noqa: S608
+    _refuse_repeated_header(connection, path)
+    if len(columns) == 1:
+        _refuse_ragged_rows(path, columns[0])
     candidates = [name for name in columns if name not in (unit, period)]
     if not candidates:
         return f"SELECT * FROM {table}"  # noqa: S608
     tokens = ", ".join(f"'{token}'" for token in _MISSING_TOKENS)
     texts = ", ".join(
         f"count(*) FILTER ({column} NOT IN ({tokens}) AND TRY_CAST({column} AS DOUBLE) IS NULL)"
-        for column in map(_identifier, candidates)
+        for column in map(identifier, candidates)
     )
     counts = connection.sql(f"SELECT {texts} FROM {table}").fetchone() or ()  # noqa: S608
     numbers = [name for name, text in zip(candidates, counts, strict=True) if text == 0]
     replaced = ", ".join(
         f"CASE WHEN {column} NOT IN ({tokens}) THEN CAST({column} AS DOUBLE) END AS {column}"
-        for column in map(_identifier, numbers)
+        for column in map(identifier, numbers)
     )
     return f"SELECT * {f'REPLACE ({replaced})' if numbers else ''} FROM {table}"  # noqa: S608
+
+
+def _refuse_repeated_header(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Refuse a name that stands twice in the header; the engine would rename the second without a word."""
+    first = f"SELECT * FROM read_csv({_pattern(path)}, header=false, all_varchar=true) LIMIT 1"  # noqa: S608
+    names = [name for name in connection.sql(first).fetchone() or () if name]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path.name}: column names repeat: {', '.join(twice)}", remedy="rename them")
+
+
+def _refuse_ragged_rows(path: Path, header: str) -> None:
+    """Name the first row with another number of fields than the header; the engine then reads one wide column."""
+    separator = next((mark for mark in ",;\t" if mark in header), None)
+    if separator is None:
+        return
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", errors="replace", newline="") as lines:
+        for number, row in enumerate(csv.reader(lines, delimiter=separator), start=1):
+            if len(row) != header.count(separator) + 1:
+                raise DataError(
+                    f"{path.name}: line {number} has {len(row)} fields, the header has {header.count(separator) + 1}",
+                    code="CB-D010",
+                    remedy="quote fields that hold the separator, and fill in missing ones",
+                )
 
 
 def _locked_connection(folder: Path) -> duckdb.DuckDBPyConnection:
@@ -144,7 +215,13 @@ def _literal(path: Path) -> str:
     return "'" + str(path.resolve()).replace("'", "''") + "'"
 
 
-def _identifier(name: str) -> str:
+def _pattern(path: Path) -> str:
+    """Write a path for a reader, which would take ``*``, ``?`` and ``[`` as a pattern."""
+    return "'" + re.sub(r"([*?\[])", r"[\1]", str(path.resolve())).replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """Quote a name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -24,9 +24,10 @@ class Did:
 
     With one launch date and no missing cell the least-squares :math:`\hat\tau` is the difference of mean changes
     between treated and control units (Angrist and Pischke 2009, equation 5.2.3). The regression is linearmodels'
-    ``PanelOLS`` with unit and period effects; its covariance is clustered by unit with linearmodels' small-sample
-    factor :math:`\frac{G}{G-1}\cdot\frac{NT-1}{NT-K}`, where :math:`K` counts the absorbed period effects and, as
-    they are nested in the clusters, not the unit effects.
+    ``PanelOLS`` with unit and period effects. Its covariance is CRV1, clustered by unit, with the factor
+    :math:`\frac{G}{G-1}\cdot\frac{NT-1}{NT-K}`, where :math:`K = T + 1` counts treatment, constant and period effects
+    but, as they are nested in the clusters, not the unit effects (Cameron, Miller 2015, section III.B). linearmodels
+    gives the sandwich and :math:`\frac{G}{G-1}\cdot\frac{NT-1}{NT}`; the rest is applied here.
 
     Assumptions: without the launch both groups would have moved in parallel; no unit reacts before it, none to
     another's treatment. Don't use it when groups trended apart before the launch, or with several launch dates.
@@ -55,7 +56,7 @@ class Did:
         summary="The change of the treated units' mean less the change of the control units' mean.",
         equation=r"\hat\tau = (\bar{y}_{1,\mathrm{post}} - \bar{y}_{1,\mathrm{pre}})"
         r" - (\bar{y}_{0,\mathrm{post}} - \bar{y}_{0,\mathrm{pre}})",
-        std_error="clustered by unit through linearmodels (factor G/(G-1) times (NT-1)/(NT-K)) with t quantiles on "
+        std_error="clustered by unit through linearmodels (factor G/(G-1) times (NT-1)/(NT-T-1)) with t quantiles on "
         "G-1 degrees of freedom; from 5 treated and 5 control units up, permutation below",
         assumptions=(
             "Without the launch, treated and control units would have changed in parallel.",
@@ -74,24 +75,38 @@ class Did:
         ),
     )
 
+    def sample(self, data: Panel) -> Panel:
+        """Use every unit."""
+        return data
+
     def fit(self, data: Panel) -> Fit:
         """Estimate the effect and its covariance clustered by unit."""
         from linearmodels.panel import PanelOLS
 
+        (paths,) = self.fit_many(data, data.ever_treated[None])
+        n_units, n_periods = data.outcome.shape
+        if (n_units - 1) * (n_periods - 1) <= 1:
+            return paths  # two units in two periods: an exact fit, which leaves nothing to estimate a variance from
         table = pd.DataFrame(
             {"outcome": data.outcome.ravel(), "treated": data.treated.ravel().astype(float)},
-            index=pd.MultiIndex.from_product(
-                [range(len(data.units)), range(len(data.periods))], names=["unit", "period"]
-            ),
+            index=pd.MultiIndex.from_product([range(n_units), range(n_periods)], names=["unit", "period"]),
         )
         model = PanelOLS(table["outcome"], table[["treated"]], entity_effects=True, time_effects=True)
-        result = model.fit(cov_type="clustered", cluster_entity=True, debiased=True, group_debias=True)
-        (paths,) = self.fit_many(data, data.ever_treated[None])
+        # linearmodels' own count would take the unit effects, nested in the clusters, as estimated parameters.
+        result = model.fit(
+            cov_type="clustered",
+            cluster_entity=True,
+            debiased=False,
+            group_debias=True,
+            auto_df=False,
+            count_effects=False,
+        )
+        n_cells = data.outcome.size
         return Fit(
             effect=float(result.params["treated"]),
             path=paths.path,
-            covariance=result.cov.to_numpy(),
-            diagnostics={**paths.diagnostics, "n_clusters": len(data.units)},
+            covariance=result.cov.to_numpy() * n_cells / (n_cells - n_periods - 1),
+            diagnostics={**paths.diagnostics, "n_clusters": n_units},
         )
 
     def fit_many(self, data: Panel, assignments: BoolArray) -> Iterator[Fit]:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from causalbench.data.panel import Panel
-from causalbench.errors import ConvergenceError, DataError, nearest
+from causalbench.errors import ConvergenceError, DataError
 from causalbench.numerics.simplex import GAP_LIMIT, solve_simplex
 from causalbench.protocols import Requirements
 from causalbench.values import BoolArray, EffectPath, Fit, FloatArray, MethodCard
@@ -71,8 +71,9 @@ class SyntheticControl:
     card: ClassVar[MethodCard] = MethodCard(
         title="Synthetic control (synthetic-control)",
         summary="The treated units' mean against the weighted mean of donors that tracked it best before the launch.",
-        equation=r"\hat{w} = \underset{w \geq 0,\ \sum_j w_j = 1}{\mathrm{argmin}} \sum_{t \leq T_0} \left( y_{1t} - \sum_j w_j y_{jt} \right)^2,"
-        r"\quad \hat\tau = \frac{1}{T_1} \sum_{t > T_0} \left( y_{1t} - \sum_j \hat{w}_j y_{jt} \right)",
+        equation=r"\hat{w} = \underset{w \geq 0,\ \sum_j w_j = 1}{\mathrm{argmin}} "
+        r"\sum_{t \leq T_0} \left( y_{1t} - \sum_j w_j y_{jt} \right)^2, \quad "
+        r"\hat\tau = \frac{1}{T_1} \sum_{t > T_0} \left( y_{1t} - \sum_j \hat{w}_j y_{jt} \right)",
         std_error="none; intervals come from inverted tests (conformal, placebo-rank)",
         assumptions=(
             "No donor reacts to the launch or had one of its own.",
@@ -96,22 +97,27 @@ class SyntheticControl:
         ),
     )
 
+    def sample(self, data: Panel) -> Panel:
+        """Leave out the excluded donors."""
+        return data.without(self.exclude)
+
     def fit(self, data: Panel) -> Fit:
         """Estimate weights, counterfactual and average effect."""
+        data = self.sample(data)
         (fit,) = self.fit_many(data, data.ever_treated[None])
         return fit
 
     def fit_many(self, data: Panel, assignments: BoolArray) -> Iterator[Fit]:
-        """Fit once per assignment on one shared Gram matrix; donors are all other units less ``exclude``."""
+        """Fit once per assignment on one shared Gram matrix; donors are all other units of the panel."""
         pre = data.n_pre
         series = self._centred(data.outcome, slice(0, pre))
-        gram = _period_centred(series[:, :pre]) @ _period_centred(series[:, :pre]).T
-        usable = self._usable(data)
+        history = _period_centred(series[:, :pre])
+        gram = history @ history.T
         for start in range(0, len(assignments), _BATCH):
             rows = np.asarray(assignments[start : start + _BATCH], dtype=bool)
             share = rows / rows.sum(axis=1, keepdims=True)
             cross = share @ gram
-            allowed = ~rows & usable
+            allowed = ~rows
             _require_donors(allowed)
             solution = solve_simplex(gram, cross, (cross * share).sum(axis=1), allowed)
             paths = zip(share @ data.outcome, share @ series - solution.weights @ series, strict=True)
@@ -120,14 +126,15 @@ class SyntheticControl:
 
     def null_residuals(self, data: Panel, effects: FloatArray) -> FloatArray:
         """Residuals over all periods when each constant effect is taken off the post period and weights refitted."""
+        data = self.sample(data)
         periods = slice(0, len(data.periods))
         series = self._centred(data.outcome, periods)
         post = (np.arange(len(data.periods)) >= data.n_pre).astype(float)
         post = self._centred(post[None], periods)[0]
         treated = data.ever_treated
         level = series[treated].mean(axis=0)
-        donors = series[~treated & self._usable(data)]
-        shift = donors.mean(axis=0)
+        donors = series[~treated]
+        shift = np.median(donors, axis=0)
         donors, targets = donors - shift, level - shift - np.asarray(effects, dtype=float)[:, None] * post
         solution = solve_simplex(donors @ donors.T, targets @ donors.T, (targets**2).sum(axis=1))
         _certify(float(solution.rel_gap.max()))
@@ -145,17 +152,13 @@ class SyntheticControl:
         centred: FloatArray = series - series[:, window].mean(axis=1, keepdims=True)
         return centred
 
-    def _usable(self, data: Panel) -> BoolArray:
-        unknown = [name for name in self.exclude if name not in data.units]
-        if unknown:
-            found = ", ".join(f"{name!r}{nearest(name, data.units)}" for name in unknown)
-            raise DataError(f"exclude names units that aren't donors: {found}", code="CB-D019", remedy="mend exclude")
-        return ~np.isin(data.units, self.exclude)
-
 
 def _period_centred(series: FloatArray) -> FloatArray:
-    """Take out what all units share in a period; weights that sum to one don't see it, and digits are saved."""
-    centred: FloatArray = series - series.mean(axis=0)
+    """Take out a period's median: weights that sum to one don't see it, and digits are saved.
+
+    The median, because one unit of another size would spread through a mean into every series.
+    """
+    centred: FloatArray = series - np.median(series, axis=0)
     return centred
 
 

@@ -61,7 +61,9 @@ class Permutation:
             raise RefusalError(f"{type(estimator).__name__} can't be refitted to other assignments")
         draws, exact = _assignments(data.ever_treated, rng)
         many = cast(FitsMany[Panel], estimator)
-        effects = np.array([refit.effect for refit in many.fit_many(data, draws)])
+        # What all units share in a period changes no estimate; without it ties stay ties at any level of the outcome.
+        centred = replace(data, outcome=data.outcome - data.outcome.mean(axis=0))
+        effects = np.array([refit.effect for refit in many.fit_many(centred, draws)])
         indicator = replace(data, outcome=data.treated.astype(float))
         slopes = np.array([refit.effect for refit in many.fit_many(indicator, draws)])
         lower, upper = _accepted(effects, slopes, effects[0])

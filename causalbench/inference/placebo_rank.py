@@ -68,7 +68,7 @@ class PlaceboRank:
         ratios = placebo_ratios(estimator, data, rng)
         gap, pre = fit.path.effect, data.n_pre
         pre_mspe = float((gap[:pre] ** 2).mean())
-        if pre_mspe <= (_PERFECT * float(fit.path.observed.std())) ** 2:
+        if _is_perfect(pre_mspe, fit):
             warning = "not computed: the fit before the launch is perfect, so the ratio isn't defined"
             return Uncertainty(interval=None, p_value=None, warnings=(warning,))
         total = len(ratios) + 1
@@ -83,6 +83,11 @@ class PlaceboRank:
             detail={"rank": rank, "n_placebos": len(ratios), "smallest_p": 1 / total},
             warnings=warnings,
         )
+
+
+def _is_perfect(pre_mspe: float, fit: Fit) -> bool:
+    """Tell rounding from a gap: what is left before the launch is nothing beside the outcome's own movement."""
+    return pre_mspe <= (_PERFECT * float(fit.path.observed.std())) ** 2
 
 
 def placebo_groups(data: Panel, rng: Generator) -> BoolArray:
@@ -108,7 +113,7 @@ def placebo_ratios(
     for refit in cast(FitsMany[Panel], estimator).fit_many(donors, groups):
         gap = refit.path.effect
         before, after = float((gap[:pre] ** 2).mean()), float((gap[pre:] ** 2).mean())
-        ratios.append(math.sqrt(after / before) if before > 0 else math.inf)
+        ratios.append(math.inf if _is_perfect(before, refit) else math.sqrt(after / before))
     return np.array(ratios)
 
 
@@ -124,6 +129,8 @@ def _segments(
             f"unbounded: {len(ratios)} placebos allow no p below {1 / (len(ratios) + 1):.3f}",
         )
     critical = float(-np.sort(-ratios)[needed - 1])
+    if math.isinf(critical):
+        return ((-math.inf, math.inf),), ("unbounded: too many placebos fit perfectly before the launch",)
     room = critical**2 * pre_mspe - float(gap.var())
     if room < 0:
         return (), ("misfit: every constant effect is rejected, the gap after the launch varies too much",)

@@ -31,7 +31,7 @@ _STOP = 1e-10
 """The search ends at this relative duality gap, or where rounding lets no corner improve further."""
 
 _GAP_FLOOR = 1e-6
-"""Below this share of the corners' mean sum of squares a fit is perfect, and the gap is measured against the floor."""
+"""Below this share of the corners' median sum of squares a fit is perfect, and the gap is measured against the floor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,6 +114,8 @@ def _solve_one(gram, cross, square, columns, weights, gap, p):  # type: ignore[n
     if scale == 0.0:
         weights[columns[0]] = 1.0
         return
+    # One corner of another size must not set the scale by which all others are judged.
+    scale = max(np.median(norms), 1e-12 * scale)
     capacity = 32
     support = np.empty(capacity, np.int64)
     share = np.zeros(capacity)

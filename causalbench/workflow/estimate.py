@@ -15,11 +15,11 @@ from causalbench.data.audit import OnMissing, audit
 from causalbench.data.launch import LaunchRule
 from causalbench.data.panel import Panel
 from causalbench.data.reduce import Columns
-from causalbench.errors import RefusalError
+from causalbench.errors import StudyError
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.inference import CATALOGUE as INFERENCES
 from causalbench.protocols import Estimator
-from causalbench.study import Metric, Study
+from causalbench.study import LEVEL_RULE, Metric, Study
 from causalbench.values import Audit, Estimand, Estimate, Fit, Uncertainty
 
 
@@ -117,14 +117,15 @@ def answer(
 ) -> Answer:
     """Audit, fit and infer; see :func:`estimate` for the parameters."""
     if not 0.5 < level < 1:
-        raise RefusalError(f"level is {level}", remedy="give a confidence level between 0.5 and 1, such as 0.9")
+        raise StudyError([f"level: {LEVEL_RULE}, found {level}"], where="estimate")
     estimator = ESTIMATORS.create(method, options)
-    used, record = audit(panel, estimator.requires, method=method, on_missing=on_missing)
+    used, record = audit(estimator.sample(panel), estimator.requires, method=method, on_missing=on_missing)
     fit = estimator.fit(used)
     chosen = inference or estimator.default_inference(used)
     if chosen not in estimator.inferences:
         INFERENCES.load(chosen)
-        raise RefusalError(f"{chosen} doesn't go with {method}", remedy=f"use one of {', '.join(estimator.inferences)}")
+        allowed = ", ".join(estimator.inferences)
+        raise StudyError([f"inference {chosen!r} doesn't go with {method}; allowed: {allowed}"], where="estimate")
     rng = generator(seed, used.metric, method, chosen)
     uncertainty = INFERENCES.create(chosen).infer(estimator, used, fit, level=level, rng=rng)
     handling = tuple(f"{f.code}: {f.message}; {f.action}" for f in record.findings if f.severity == "warning")

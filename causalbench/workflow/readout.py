@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from causalbench.artifacts import EVIDENCE, is_run, plain, run_folder
+from causalbench.artifacts import plain
 from causalbench.checks import CATALOGUE as CHECKS
 from causalbench.data.audit import audit
 from causalbench.data.datasets import study_path
@@ -22,16 +20,6 @@ from causalbench.values import Audit, CheckResult, Readout
 from causalbench.workflow.estimate import Answer, answer_study, generator, read_panel
 
 _PACKAGES = ("causalbench-workbench", "duckdb", "linearmodels", "narwhals", "numba", "numpy", "pandas", "scipy")
-
-Replace = Literal["nothing", "same study", "any run"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Published:
-    """A run on disk."""
-
-    folder: Path
-    evidence: dict[str, Any]
 
 
 def load_panel(name: str) -> Panel:
@@ -53,7 +41,7 @@ def check_study(study: Study) -> dict[str, Audit]:
     estimator = ESTIMATORS.create(study.method.name, study.method.options)
     audits = {}
     for metric in study.metric:
-        panel = read_panel(study, metric)
+        panel = estimator.sample(read_panel(study, metric))
         _, audits[metric.name] = audit(
             panel, estimator.requires, method=study.method.name, on_missing=study.data.on_missing
         )
@@ -106,47 +94,6 @@ def readout(study: Study, *, tell: Callable[[str], None] = lambda _: None) -> Re
         headline=headline(study, main, checks[first]),
         provenance=_provenance(study),
     )
-
-
-def run(
-    path: Path, *, out: Path | None = None, replace: Replace = "nothing", tell: Callable[[str], None] = lambda _: None
-) -> Published:
-    """Answer a study file and publish evidence, notebook, report and figures in one folder.
-
-    Parameters
-    ----------
-    path
-        Study file or its folder.
-    out
-        Folder of the run; ``runs/<name>-<digest>`` by default.
-    replace
-        What may be overwritten: nothing, an earlier run of a study of this name, or any run.
-
-    Raises
-    ------
-    CausalbenchError
-        For whatever is wrong; nothing is published then and what was there stays.
-    """
-    from causalbench.report import notebook, page
-
-    study = Study.load(path)
-    found = readout(study, tell=tell)
-    evidence = found.to_dict()
-    folder = out or Path("runs") / f"{study.study.name}-{found.digest[:12]}"
-    may_replace = replace == "any run" or (replace == "same study" and _is_run_of(folder, study.study.name))
-    with run_folder(folder, replace=may_replace) as work:
-        (work / EVIDENCE).write_text(found.to_json(), encoding="utf-8")
-        tell("drawing figures and writing the report")
-        page.write(evidence, work)
-        tell("executing the notebook")
-        notebook.execute(path, found.digest, work, failed=folder.with_name(f"{folder.name}.failed.ipynb"))
-    return Published(folder=folder, evidence=evidence)
-
-
-def _is_run_of(folder: Path, name: str) -> bool:
-    import json
-
-    return is_run(folder) and json.loads((folder / EVIDENCE).read_text())["study"]["study"]["name"] == name
 
 
 def _checks(answer: Answer, study: Study) -> tuple[CheckResult, ...]:

@@ -12,8 +12,9 @@ from causalbench.cli import main
 from causalbench.data.datasets import study_path
 from causalbench.errors import NotebookError, OutputError
 from causalbench.report import notebook
+from causalbench.report.publish import run
 from causalbench.study import Study
-from causalbench.workflow.readout import readout, run
+from causalbench.workflow.readout import readout
 
 HOSTILE = {"chicago": "<script>alert('x')</script>", "miami": "{{ 7*7 }} $x^2$", "cincinnati": "=cmd()|'\"&amp;"}
 

@@ -1,0 +1,81 @@
+"""What the contract is held against: every estimator of the catalogue with every choice of its options and inferences."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from causalbench.data.panel import Panel
+from causalbench.data.simulate import factor_panel
+from causalbench.estimators import CATALOGUE as ESTIMATORS
+from causalbench.values import Estimate
+from causalbench.workflow.estimate import estimate
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to ask for an estimate."""
+
+    method: str
+    inference: str
+    options: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return "-".join([self.method, self.inference, *map(str, self.options.values())])
+
+    def estimate(self, panel: Panel, *, level: float = 0.9, seed: int = 0) -> Estimate:
+        return estimate(panel, self.method, inference=self.inference, level=level, seed=seed, options=self.options)
+
+
+def variants(method: str) -> Iterator[dict[str, Any]]:
+    """Yield the default options, and each other choice of an option that has a list of choices."""
+    member = ESTIMATORS.load(method)
+    yield {}
+    hints = typing.get_type_hints(member)
+    for field in dataclasses.fields(member):
+        choices = typing.get_args(hints[field.name]) if typing.get_origin(hints[field.name]) is typing.Literal else ()
+        yield from ({field.name: choice} for choice in choices if choice != field.default)
+
+
+CASES = [
+    Case(method, inference, options)
+    for method in ESTIMATORS.names()
+    for options in variants(method)
+    for inference in ESTIMATORS.load(method).inferences
+]
+
+
+def moderate_panel(seed: int = 4, *, effect: float = 1.0) -> Panel:
+    """Draw 12 units, of which 5 are treated in the last 8 of 40 periods; small enough to enumerate every placebo."""
+    return factor_panel(n_units=12, n_periods=40, n_treated=5, n_post=8, effect=effect, rho=0.4, seed=seed)
+
+
+def with_outcome(panel: Panel, outcome: Any) -> Panel:
+    return replace(panel, outcome=outcome)
+
+
+def long_table(panel: Panel) -> pd.DataFrame:
+    n_units, n_periods = panel.outcome.shape
+    return pd.DataFrame(
+        {
+            "geo": np.repeat(panel.units, n_periods),
+            "week": np.tile(panel.periods, n_units),
+            "sales": panel.outcome.ravel(),
+            "on": panel.treated.ravel().astype(int),
+        }
+    )
+
+
+def read_table(table: pd.DataFrame) -> Panel:
+    return Panel.from_table(table, unit="geo", period="week", outcome="sales", treatment="on")
+
+
+def finite_ends(answer: Estimate) -> list[float]:
+    assert answer.interval is not None
+    return [end for segment in answer.interval.segments for end in segment]

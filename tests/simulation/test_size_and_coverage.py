@@ -1,0 +1,86 @@
+"""Size of every test where nothing happened, and coverage of its interval where something did."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from causalbench.data.simulate import factor_panel
+from causalbench.estimators import CATALOGUE as ESTIMATORS
+from causalbench.estimators import SyntheticControl
+from causalbench.inference.conformal import cyclic_p_values
+from causalbench.workflow.estimate import estimate
+
+NOMINAL = 0.10
+LEVEL = 0.90
+
+# How far above its nominal size each test may lie, by what its documentation says.
+TOLERANCE = {
+    "permutation": 0.0,  # exact for exchangeable units
+    "cluster": 0.02,  # Cameron, Miller (2015), section VI: over-rejects somewhat with about 20 clusters
+    "placebo-rank": 0.02,  # placebos have one donor less than the treated, so ranks are exchangeable only nearly
+    "conformal": 0.02,  # approximate with an estimated counterfactual; the documented 11 to 14% is at autocorrelation .8
+}
+SIZES: dict[str, dict[str, Any]] = {
+    "permutation": {"n_units": 12, "n_treated": 2, "n_periods": 20, "n_post": 5},
+    "cluster": {"n_units": 20, "n_treated": 10, "n_periods": 20, "n_post": 5},
+    "placebo-rank": {"n_units": 20, "n_treated": 1, "n_periods": 30, "n_post": 5},
+    "conformal": {"n_units": 12, "n_treated": 1, "n_periods": 60, "n_post": 10},
+}
+CASES = [(method, inference) for method in ESTIMATORS.names() for inference in ESTIMATORS.load(method).inferences]
+
+
+def monte_carlo_error(share: float, n_draws: int) -> float:
+    return math.sqrt(share * (1 - share) / n_draws)
+
+
+def simulate(method: str, inference: str, *, effect: float, rho: float, n_draws: int) -> tuple[float, float]:
+    """Return the share of draws that reject no effect, and the share whose interval holds the true effect."""
+    rejected, covered = [], []
+    for seed in range(n_draws):
+        panel = factor_panel(effect=effect, rho=rho, seed=seed, **SIZES[inference])
+        answer = estimate(panel, method, inference=inference, level=LEVEL)
+        assert answer.interval is not None
+        rejected.append(answer.rejected)
+        covered.append(answer.interval.contains(effect))
+    return float(np.mean(rejected)), float(np.mean(covered))
+
+
+def assert_size_and_coverage(method: str, inference: str, *, rho: float, n_draws: int) -> None:
+    margin = TOLERANCE[inference] + 2 * monte_carlo_error(NOMINAL, n_draws)
+    size, _ = simulate(method, inference, effect=0.0, rho=rho, n_draws=n_draws)
+    assert size <= NOMINAL + margin, f"size {size} over {n_draws} draws"
+    power, coverage = simulate(method, inference, effect=2.0, rho=rho, n_draws=n_draws)
+    assert coverage >= LEVEL - margin, f"coverage {coverage} over {n_draws} draws"
+    assert power > size + 2 * monte_carlo_error(0.5, n_draws), f"power {power} at two standard deviations of the noise"
+
+
+@pytest.mark.parametrize(("method", "inference"), CASES)
+def test_size_and_coverage_in_a_few_draws(method: str, inference: str) -> None:
+    assert_size_and_coverage(method, inference, rho=0.5, n_draws=60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rho", [0.0, 0.5])
+@pytest.mark.parametrize(("method", "inference"), CASES)
+def test_size_and_coverage(method: str, inference: str, rho: float) -> None:
+    assert_size_and_coverage(method, inference, rho=rho, n_draws=500)
+
+
+@pytest.mark.slow
+def test_conformal_size_under_strong_persistence_is_the_documented_one() -> None:
+    n_draws, low, high = 3000, 0.11, 0.14  # the range that the documentation of conformal states at autocorrelation .8
+    rejected = []
+    for seed in range(n_draws):
+        panel = factor_panel(n_units=12, n_periods=105, n_treated=1, n_post=15, effect=0.0, rho=0.8, seed=seed)
+        residuals = SyntheticControl(fixed_effects="unit").null_residuals(panel, np.zeros(1))
+        rejected.append(cyclic_p_values(residuals, panel.n_post)[0] <= NOMINAL)
+    size = float(np.mean(rejected))
+    assert low - 2 * monte_carlo_error(low, n_draws) <= size <= high + 2 * monte_carlo_error(high, n_draws)
+
+
+def test_every_inference_of_the_catalogue_is_simulated() -> None:
+    assert {inference for _, inference in CASES} <= SIZES.keys() & TOLERANCE.keys()
