@@ -78,9 +78,10 @@ def run_folder(target: Path, *, replace: bool) -> Iterator[Path]:
     An existing run is kept unless ``replace`` is true, and what isn't a run is never removed. A second process that
     wants the same target is turned away. On any failure the temporary folder goes and ``target`` stays as it was.
     """
-    parent = _writable_parent(target)
+    require_free(target, replace=replace)
+    parent = target.parent
     with _lock(parent / f".{target.name}.lock", target):
-        _refuse_overwrite(target, replace=replace)
+        require_free(target, replace=replace)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=parent))
         try:
             yield work
@@ -102,17 +103,26 @@ def is_run(folder: Path) -> bool:
     return (folder / EVIDENCE).is_file()
 
 
-def _writable_parent(target: Path) -> Path:
-    parent = target.parent
+def require_free(target: Path, *, replace: bool) -> None:
+    """Refuse a folder that can't be written or holds something else; cheap, so that it can come before computing."""
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
             pass
+        occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
     except OSError as error:
         raise OutputError(
-            f"can't write to {parent}: {error.strerror}", remedy="name another folder with --out"
+            f"can't write to {target}: {error.strerror}", remedy="name another folder with --out"
         ) from error
-    return parent
+    if occupied and not is_run(target):
+        raise OutputError(
+            f"{target} exists and isn't a run of this tool, so it is left alone",
+            remedy="name another folder with --out",
+        )
+    if occupied and not replace:
+        raise OutputError(
+            f"{target} already holds a run", remedy="name another folder with --out, or replace it with --force"
+        )
 
 
 @contextlib.contextmanager
@@ -132,20 +142,6 @@ def _lock(path: Path, target: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
-
-
-def _refuse_overwrite(target: Path, *, replace: bool) -> None:
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not target.is_dir() or not is_run(target):
-        raise OutputError(
-            f"{target} exists and isn't a run of this tool, so it is left alone",
-            remedy="name another folder with --out",
-        )
-    if not replace:
-        raise OutputError(
-            f"{target} already holds a run", remedy="name another folder with --out, or replace it with --force"
-        )
 
 
 def _swap(work: Path, target: Path) -> None:

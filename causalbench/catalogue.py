@@ -62,20 +62,18 @@ class Catalogue:
             for key in options
             if key not in fields
         ]
+        hints = typing.get_type_hints(member)
+        given = {key: _split(value, hints[key]) for key, value in options.items() if key in fields}
+        try:
+            made: Any = pydantic.TypeAdapter(member).validate_python(given)
+        except pydantic.ValidationError as error:
+            problems += [
+                f"option {'.'.join(map(str, e['loc'])) or name}: {e['msg']}, found {e['input']!r}"
+                for e in error.errors()
+            ]
         if problems:
             raise StudyError(problems, where="[method.options]")
-        hints = typing.get_type_hints(member)
-        given = {key: _split(value, hints[key]) for key, value in options.items()}
-        try:
-            return pydantic.TypeAdapter(member).validate_python(given)
-        except pydantic.ValidationError as error:
-            raise StudyError(
-                [
-                    f"option {'.'.join(map(str, e['loc'])) or name}: {e['msg']}, found {e['input']!r}"
-                    for e in error.errors()
-                ],
-                where="[method.options]",
-            ) from None
+        return made
 
     def attribute(self, name: str) -> type[Any]:
         """Resolve a class name for ``from room import ClassName``."""

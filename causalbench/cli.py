@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -131,7 +132,9 @@ def estimate(
 
 def main() -> NoReturn:
     """Run the command line and leave with a documented exit code; a traceback never reaches the user."""
+    signal.signal(signal.SIGTERM, _stop)
     try:
+        _refuse_repeated_flags(sys.argv[1:])
         app()
     except CausalbenchError as error:
         typer.echo(str(error), err=True)
@@ -147,6 +150,21 @@ def main() -> NoReturn:
     sys.exit(1)
 
 
+def _stop(*_: object) -> NoReturn:
+    """Leave on SIGTERM like on any exception, so that nothing half written stays."""
+    sys.exit(143)
+
+
+def _refuse_repeated_flags(words: list[str]) -> None:
+    """Refuse a flag given twice, of which only the last would count; ``--option`` may be repeated."""
+    flags = [word.partition("=")[0] for word in words if word.startswith("--") and len(word) > 2]
+    twice = sorted({flag for flag in flags if flags.count(flag) > 1} - {"--option"})
+    if twice:
+        raise StudyError(
+            [f"{flag} is given twice; give it once, several names with commas" for flag in twice], where="command line"
+        )
+
+
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
@@ -155,6 +173,10 @@ def _options(pairs: list[str]) -> dict[str, str]:
     wrong = [pair for pair in pairs if "=" not in pair]
     if wrong:
         raise StudyError([f"--option {pair!r} isn't key=value" for pair in wrong], where="command line")
+    keys = [pair.partition("=")[0] for pair in pairs]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise StudyError([f"--option {key} is given twice" for key in twice], where="command line")
     return dict(pair.split("=", 1) for pair in pairs)
 
 

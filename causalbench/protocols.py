@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from numpy.random import Generator
 
@@ -12,6 +12,10 @@ from causalbench.values import BoolArray, CheckResult, Estimate, Fit, FloatArray
 
 D = TypeVar("D")
 D_contra = TypeVar("D_contra", contravariant=True)
+
+
+FEW_CLUSTERS = 5
+"""With fewer treated or control units than this, cluster-robust errors are refused and not chosen by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,7 @@ class Estimator(Protocol[D]):
         ...
 
 
+@runtime_checkable
 class FitsMany(Protocol[D_contra]):
     """An estimator with a fast path for many assignments of the same data: the same numbers as ``fit``."""
 
@@ -65,6 +70,7 @@ class FitsMany(Protocol[D_contra]):
         ...
 
 
+@runtime_checkable
 class ImposesNull(Protocol[D_contra]):
     """An estimator that can be refitted to all periods under a hypothetical constant effect."""
 
@@ -87,8 +93,7 @@ class Check(Protocol[D]):
     """Answers one question about an assumption."""
 
     question: ClassVar[str]
-    applies_to: ClassVar[tuple[str, ...]]
 
-    def run(self, estimator: Estimator[D], data: D, estimate: Estimate, *, rng: Generator) -> CheckResult:
-        """Return a verdict with its reason."""
+    def run(self, estimator: Estimator[D], data: D, estimate: Estimate, *, rng: Generator) -> CheckResult | None:
+        """Return a verdict with its reason; None where the question doesn't arise for this estimator."""
         ...

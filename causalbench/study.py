@@ -70,14 +70,6 @@ class Data(_Table):
     on_missing: Literal["error", "drop_unit", "drop_period", "zero", "impute"] = "error"
     on_duplicate: Literal["error", "exact", "sum", "mean"] = "error"
 
-    @model_validator(mode="after")
-    def _one_source(self) -> Data:
-        if (self.source is None) == (self.sql is None):
-            raise ValueError("give either source (a file beside the study) or sql")
-        if self.grain == "event" and self.on_duplicate != "error":
-            raise ValueError('on_duplicate does nothing with grain = "event": rows are aggregated')
-        return self
-
 
 class Metric(_Table):
     """``[[metric]]``: an outcome. The first metric with role ``success`` makes the headline."""
@@ -106,15 +98,6 @@ class Launch(_Table):
         if isinstance(values, dict) and isinstance(values.get("units"), list):
             return {**values, "units": tuple(values["units"])}
         return values
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Launch:
-        ways = [way for way in ("units", "cohort", "treatment") if getattr(self, way) is not None]
-        if len(ways) != 1:
-            raise ValueError(f"give exactly one of units, cohort, treatment; found {', '.join(ways) or 'none'}")
-        if (self.units is not None) != (self.start is not None):
-            raise ValueError("start goes with units, and units need a start")
-        return self
 
 
 class Method(_Table):
@@ -163,16 +146,6 @@ class Study(_Table):
             return {**values, "metric": tuple(values["metric"])}
         return values
 
-    @model_validator(mode="after")
-    def _distinct_metrics(self) -> Study:
-        names = [metric.name for metric in self.metric]
-        if len(set(names)) != len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise ValueError(f"metric names must be distinct, found twice: {', '.join(map(repr, twice))}")
-        if all(metric.role != "success" for metric in self.metric):
-            raise ValueError('one metric needs role = "success": it makes the headline')
-        return self
-
     @classmethod
     def load(cls, path: str | Path) -> Study:
         """Read a study file.
@@ -211,6 +184,7 @@ class Study(_Table):
             study = cls.model_validate(given)
         except ValidationError as error:
             problems += [_problem(dict(item), text) for item in error.errors()]
+        problems += [f"{table}{_at(text, keys)}: {problem}" for table, keys, problem in _contradictions(values)]
         method = values.get("method")
         problems += list(_method_problems(method if isinstance(method, Mapping) else {}, text))
         if problems or study is None:
@@ -226,6 +200,44 @@ class Study(_Table):
     def digest(self) -> str:
         """SHA-256 of the study's values."""
         return digest(self.to_dict())
+
+
+def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """Find keys that are right by themselves and wrong together; yields table, place and problem."""
+    data, launch, metrics = values.get("data"), values.get("launch"), values.get("metric")
+    if isinstance(data, Mapping):
+        if ("source" in data) == ("sql" in data):
+            yield "[data]", ("data",), "give either source (a file beside the study) or sql"
+        if data.get("grain") == "event" and "on_duplicate" in data:
+            yield (
+                "[data] on_duplicate",
+                ("data", "on_duplicate"),
+                'does nothing with grain = "event": rows are aggregated',
+            )
+    if isinstance(launch, Mapping):
+        ways = [way for way in ("units", "cohort", "treatment") if way in launch]
+        if len(ways) != 1:
+            yield (
+                "[launch]",
+                ("launch",),
+                f"give exactly one of units, cohort, treatment; found {', '.join(ways) or 'none'}",
+            )
+        if ("units" in launch) != ("start" in launch):
+            yield "[launch]", ("launch",), "start goes with units, and units need a start"
+    if isinstance(metrics, (list, tuple)):
+        yield from _metric_contradictions([metric for metric in metrics if isinstance(metric, Mapping)], data)
+
+
+def _metric_contradictions(metrics: list[Mapping[str, Any]], data: Any) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    names = [str(metric.get("name")) for metric in metrics if "name" in metric]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        yield "[[metric]]", ("metric",), f"names must be distinct, found twice: {', '.join(map(repr, twice))}"
+    if metrics and all(metric.get("role", "success") == "driver" for metric in metrics):
+        yield "[[metric]]", ("metric",), 'one metric needs role = "success": it makes the headline'
+    by_event = isinstance(data, Mapping) and data.get("grain") == "event"
+    if not by_event and any(metric.get("aggregate") == "count" for metric in metrics):
+        yield "[[metric]]", ("metric",), 'aggregate = "count" counts rows, which needs grain = "event" under [data]'
 
 
 def _method_problems(method: Mapping[str, Any], text: str) -> Iterator[str]:

@@ -27,6 +27,7 @@ import causalbench as cb
 from causalbench.report import figures
 from causalbench.report.tables import estimate_text
 
+pd.set_option("display.max_colwidth", None)
 study = cb.Study.load(study_file)
 pd.Series({"question": study.study.question, "method": study.method.name, "level": study.method.level}).to_frame("study")
 
@@ -39,7 +40,7 @@ pd.Series({"question": study.study.question, "method": study.method.name, "level
 readout = cb.readout(study)
 evidence = readout.to_dict()
 metric = readout.headline["metric"]
-print(readout.headline["sentence"], readout.headline["why"], sep="\n")
+print(readout.headline["sentence"], readout.headline["answer"], readout.headline["why"], sep="\n")
 
 # %%
 print("\n\n".join(f"{estimate['metric']}: {estimate_text(estimate)}" for estimate in evidence["estimates"]))
@@ -48,14 +49,14 @@ print("\n\n".join(f"{estimate['metric']}: {estimate_text(estimate)}" for estimat
 # ## The pictures
 
 # %%
-drawings = figures.draw(evidence, metric)
-drawings[0]
+drawings = {drawing.name: drawing for drawing in figures.draw(evidence, metric)}
+drawings["effect_path"]
 
 # %%
-drawings[1] if len(drawings) > 1 else "no placebo picture: too few control units"
+drawings.get("placebo_gaps", "no placebo picture: too few control units, or a perfect fit")
 
 # %%
-drawings[2] if len(drawings) > 2 else "no weights: every control unit counts the same"
+drawings.get("donor_weights", "no weights: every control unit counts the same")
 
 # %% [markdown]
 # ## Can we believe it?
@@ -63,7 +64,6 @@ drawings[2] if len(drawings) > 2 else "no weights: every control unit counts the
 # Each check answers one question. "Not evaluable" is no pass.
 
 # %%
-pd.set_option("display.max_colwidth", None)
 pd.DataFrame(evidence["checks"][metric])[["question", "verdict", "reason", "remedy"]]
 
 # %% [markdown]
@@ -79,7 +79,8 @@ pd.Series(evidence["audits"][metric]["coverage"]).to_frame("count")
 # ## Effect by period
 
 # %%
-pd.DataFrame(next(e["path"] for e in evidence["estimates"] if e["metric"] == metric)).tail(readout.estimates[0].n_post)
+estimate = next(estimate for estimate in evidence["estimates"] if estimate["metric"] == metric)
+pd.DataFrame(estimate["path"]).tail(estimate["n_post"])
 
 # %% [markdown]
 # ## Fingerprint

@@ -18,7 +18,6 @@ class AttainableLevel:
     """A rank test has a smallest p-value; above the level's limit no data whatever could show an effect."""
 
     question: ClassVar[str] = "Could this test have shown an effect at all?"
-    applies_to: ClassVar[tuple[str, ...]] = ("did", "synthetic-control")
 
     def run(self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator) -> CheckResult:
         """Compare the smallest attainable p-value with the level."""

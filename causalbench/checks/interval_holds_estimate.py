@@ -19,7 +19,6 @@ class IntervalHoldsEstimate:
     """Inverted tests suppose a constant effect; a set that is empty or misses the estimate shows that none fits."""
 
     question: ClassVar[str] = "Does one constant effect fit what happened after the launch?"
-    applies_to: ClassVar[tuple[str, ...]] = ("did", "synthetic-control")
 
     def run(self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator) -> CheckResult:
         """Hold the estimate against its own set."""
@@ -30,7 +29,10 @@ class IntervalHoldsEstimate:
         if interval.empty:
             reason = "Misfit: the test rejects every constant effect, so there is no interval to report."
             return conclude(verdict="fail", reason=reason, remedy="Look at the effect by period.")
-        best = estimate.detail.get("p_maximising_effect", estimate.value)
+        best = estimate.detail.get("p_maximising_effect")
+        if best is None or interval.lower is None or interval.upper is None:
+            reason = "This inference's set is unbounded, or holds the estimate whatever the data; it can't tell."
+            return conclude(verdict="not_evaluable", reason=reason, remedy="Look at the effect by period.")
         where = f"The estimate is {number(estimate.value)}; the effect that fits best is {number(best)}"
         if not interval.contains(estimate.value):
             remedy = "Read both numbers, and the effect by period."

@@ -25,12 +25,15 @@ class LeaveOneDonorOut:
     """
 
     question: ClassVar[str] = "Does the answer hang on one donor?"
-    applies_to: ClassVar[tuple[str, ...]] = ("synthetic-control",)
 
-    def run(self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator) -> CheckResult:
+    def run(
+        self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator
+    ) -> CheckResult | None:
         """Leave out one weighted donor at a time."""
         conclude = partial(CheckResult, name="leave-one-donor-out", question=self.question)
-        donors = sorted((unit for unit, weight in (estimate.weights or {}).items() if weight > _WEIGHT))
+        if estimate.weights is None:
+            return None
+        donors = sorted((unit for unit, weight in (estimate.weights).items() if weight > _WEIGHT))
         if not donors or len(data.donor_pool) - 1 < estimator.requires.min_control:
             return conclude(verdict="not_evaluable", reason="There are too few donors to leave one out.")
         names = np.array(data.units)
@@ -38,10 +41,10 @@ class LeaveOneDonorOut:
         furthest = max(effects, key=lambda unit: abs(effects[unit] - estimate.value))
         low, high = min(effects.values()), max(effects.values())
         stable = all(abs(effect - estimate.value) <= abs(estimate.value) / 2 for effect in effects.values())
-        reason = (
-            f"Without one of its {len(donors)} weighted donors the effect lies between {number(low)} and {number(high)}; "
-            f"{furthest} matters most ({number(effects[furthest])} without it)."
-        )
+        reason = f"{furthest} matters most: without it the effect would be {number(effects[furthest])}."
+        if len(donors) > 1:
+            span = f"{number(low)} and {number(high)}"
+            reason = f"Without one of its {len(donors)} weighted donors the effect lies between {span}; {reason}"
         return conclude(
             verdict="pass" if stable else "review",
             reason=reason,

@@ -5,64 +5,80 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 from numpy.random import Generator
 
 from causalbench.data.panel import Panel
+from causalbench.numerics.gaps import rmspe_ratio
 from causalbench.protocols import Estimator, FitsMany
 from causalbench.values import CheckResult, Estimate
+
+_DRAWN = 100
+"""Gaps kept for the picture: all of them, or every second, third, ... by rank."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceboInSpace:
     """The method applied to every control unit by itself, with the other controls as donors.
 
-    Counts the controls whose RMSPE after the launch, relative to that before, is at least the treated units' (Abadie,
-    Diamond, Hainmueller 2010, section 3.4). It is a picture beside the stated inference, not a second p-value: a mean
-    of several treated units is smoother than a single control.
+    The share, the treated counted in, of units whose RMSPE after the launch, relative to that before, is at least the
+    treated units' (Abadie, Diamond, Hainmueller 2010, section 3.4). It is a picture beside the stated inference, not a
+    second p-value: a mean of several treated units is smoother than a single control.
     """
 
     question: ClassVar[str] = "Do units that got nothing show gaps as large?"
-    applies_to: ClassVar[tuple[str, ...]] = ("did", "synthetic-control")
 
-    def run(self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator) -> CheckResult:
+    def run(
+        self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator
+    ) -> CheckResult | None:
         """Fit every control unit as if it had been treated."""
         pre, n = data.n_pre, len(data.donor_pool)
         conclude = partial(CheckResult, name="placebo-in-space", question=self.question)
         if n < 3:
             reason = f"{n} control units are too few for placebos."
             return conclude(verdict="not_evaluable", reason=reason, remedy="Add control units.")
+        if not isinstance(estimator, FitsMany):
+            return None
         each = np.eye(n, dtype=bool)
         controls = data.only(units=~data.ever_treated).assigned_to(each[0], start=pre)
-        gaps = np.array([fit.path.effect for fit in cast(FitsMany[Panel], estimator).fit_many(controls, each)])
-        own = _ratio(estimate.path.effect, pre)
-        ratios = np.array([_ratio(gap, pre) for gap in gaps])
-        larger = int((ratios >= own).sum())
-        allowed = 1 - estimate.interval.level if estimate.interval else 0.1
-        unusual = larger / n <= allowed
-        reason = (
-            f"{larger} of {n} control units show a gap after the launch at least as large relative to the gap before."
+        fits = list(estimator.fit_many(controls, each))
+        own = rmspe_ratio(estimate.path.effect, pre, spread=float(estimate.path.observed.std()))
+        ratios = [rmspe_ratio(fit.path.effect, pre, spread=float(fit.path.observed.std())) for fit in fits]
+        defined = sorted(
+            (i for i in range(n) if ratios[i] is not None), key=lambda i: (-(ratios[i] or 0.0), controls.units[i])
         )
-        order = np.argsort(-ratios, kind="stable")
+        table = {
+            "units": [controls.units[i] for i in defined],
+            "ratios": [ratios[i] for i in defined],
+            "gaps": [fits[i].path.effect for i in defined[:: math.ceil(len(defined) / _DRAWN) or 1]],
+            "own_ratio": own,
+            "n_perfect": n - len(defined),
+        }
+        allowed = 1 - estimate.interval.level if estimate.interval else 0.1
+        if own is None or len(defined) < 3:
+            reason = "Before the launch there is no gap to compare with (a perfect fit, or one period)."
+            return conclude(verdict="not_evaluable", reason=reason, remedy="Add history.", table=table)
+        larger = sum((ratios[i] or 0.0) >= own for i in defined)
+        share, least = (larger + 1) / (len(defined) + 1), 1 / (len(defined) + 1)
+        reason = (
+            f"{larger} of {len(defined)} control units show a gap after the launch at least as large relative to the gap "
+            "before."
+        )
+        if least > allowed:
+            reason += f" With so few, even none would be no evidence at {allowed:.3g}."
+            return conclude(
+                verdict="not_evaluable", reason=reason, remedy="Add control units.", statistic=share, table=table
+            )
+        unusual = share <= allowed
         return conclude(
             verdict="pass" if unusual else "review",
             reason=reason,
             remedy=""
             if unusual
             else "Gaps of this size also come about by chance here; don't lean on the point estimate.",
-            statistic=larger / n,
+            statistic=share,
             threshold=allowed,
-            table={
-                "units": [controls.units[i] for i in order],
-                "ratios": ratios[order],
-                "gaps": gaps[order],
-                "own_ratio": own,
-            },
+            table={**table, "n_larger": larger},
         )
-
-
-def _ratio(gap: np.ndarray[tuple[int], np.dtype[np.float64]], pre: int) -> float:
-    before, after = float((gap[:pre] ** 2).mean()), float((gap[pre:] ** 2).mean())
-    return math.sqrt(after / before) if before > 0 else math.inf

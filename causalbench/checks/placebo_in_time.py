@@ -26,7 +26,6 @@ class PlaceboInTime:
     """
 
     question: ClassVar[str] = "Does the method find an effect before anything was launched?"
-    applies_to: ClassVar[tuple[str, ...]] = ("did", "synthetic-control")
 
     def run(self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator) -> CheckResult:
         """Move the launch into the history and test there."""

@@ -26,7 +26,6 @@ class PrePeriodFit:
     """
 
     question: ClassVar[str] = "Did the counterfactual follow the treated units before the launch?"
-    applies_to: ClassVar[tuple[str, ...]] = ("did", "synthetic-control")
 
     def run(self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator) -> CheckResult:
         """Compare the gap before the launch with the movement there was to follow."""

@@ -39,7 +39,7 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule, reading: R
     """
     _require_known(launch, reading)
     findings: list[Finding] = []
-    table = _with_periods(cells(source, columns), columns, findings)
+    table = _with_periods(cells(source, columns, summing=_summing(reading)), columns, findings)
     _refuse_infinite(table, columns)
     table["value"] = _cell_values(table, columns, reading, findings)
     if table["value"].isna().all():
@@ -62,6 +62,7 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule, reading: R
         "unit_name": columns.unit,
         "frequency": line.frequency,
         "season": line.season,
+        "additive": reading.aggregate != "mean",
         "findings": tuple(findings),
     }
 
@@ -72,8 +73,17 @@ def _require_known(launch: LaunchRule, reading: Reading) -> None:
     require_one_of("aggregate", reading.aggregate, get_args(Aggregate))
     require_one_of("on_duplicate", reading.on_duplicate, get_args(OnDuplicate))
     require_one_of("align", launch.align, get_args(Align))
+    if reading.grain == "cell" and reading.aggregate == "count":
+        raise DataError(
+            'aggregate is "count", but each row is a cell already', remedy='set grain = "event" to count rows'
+        )
     if launch.anticipation < 0:
         raise DataError(f"anticipation is {launch.anticipation}", code="CB-D062", remedy="give 0 or more periods")
+
+
+def _summing(reading: Reading) -> bool:
+    """Tell whether any cell may be a sum or mean of several rows."""
+    return reading.on_duplicate in ("sum", "mean") if reading.grain == "cell" else reading.aggregate != "count"
 
 
 def _with_periods(table: pd.DataFrame, columns: Columns, findings: list[Finding]) -> pd.DataFrame:
@@ -92,7 +102,7 @@ def _with_periods(table: pd.DataFrame, columns: Columns, findings: list[Finding]
 
 def _merge_cells(table: pd.DataFrame) -> pd.DataFrame:
     """Add up cells whose labels turned out to mean the same period (``7`` and ``7.0``)."""
-    rule = {"rows": "sum", "missing": "sum", "infinite": "sum", "total": "sum"}
+    rule = {name: "sum" for name in ("rows", "missing", "infinite", "total") if name in table}
     rule |= {name: "min" for name in table.columns if name.endswith("low")}
     rule |= {name: "max" for name in table.columns if name.endswith("high")}
     rule |= {name: "sum" for name in table.columns if name.endswith("_missing")}
@@ -114,7 +124,7 @@ def _cell_values(table: pd.DataFrame, columns: Columns, reading: Reading, findin
         return _aggregated(table, reading.aggregate).where((table["missing"] == 0) | (reading.aggregate == "count"))
     repeated = table[table["rows"] > 1]
     if repeated.empty:
-        return table["total"].where(table["missing"] == 0)
+        return table["low"].where(table["missing"] == 0)
     conflicting = repeated[(repeated["low"] != repeated["high"]) | repeated["missing"].between(1, repeated["rows"] - 1)]
     _refuse_duplicates(repeated, conflicting, columns, reading.on_duplicate)
     rule = reading.on_duplicate

@@ -30,8 +30,8 @@ def audit(panel: Panel, requires: Requirements, *, method: str, on_missing: OnMi
     """
     require_one_of("on_missing", on_missing, get_args(OnMissing))
     findings = list(panel.findings)
-    repaired = _without_constant_units(panel, requires, findings)
-    repaired = _without_missing(repaired, on_missing, findings)
+    repaired = _without_missing(panel, on_missing, findings)
+    repaired = _without_constant_units(repaired, requires, findings)
     _judge_constant_treated(repaired, findings)
     _refuse_too_little(repaired, requires, method)
     _warn_short_history(repaired, requires, findings)
@@ -57,7 +57,7 @@ def _constant(panel: Panel) -> BoolArray:
     filled = ~np.isnan(panel.outcome)
     low = np.where(filled, panel.outcome, np.inf).min(axis=1)
     high = np.where(filled, panel.outcome, -np.inf).max(axis=1)
-    flat: BoolArray = low >= high
+    flat: BoolArray = (filled.sum(axis=1) > 1) & (low == high)
     return flat
 
 
@@ -120,6 +120,15 @@ def _without_missing(panel: Panel, rule: OnMissing, findings: list[Finding]) -> 
             code="CB-D001", severity="warning", message=message, action=action, count=int(missing.sum()), units=units
         )
     )
+    lost = tuple(unit for unit in panel.treated_units if unit not in repaired.units)
+    if lost:
+        message = (
+            f"{len(lost)} of {len(panel.treated_units)} treated units are dropped for missing cells: {listing(lost)}"
+        )
+        action = "the effect is that on the other treated units only"
+        findings.append(
+            Finding(code="CB-D001", severity="warning", message=message, action=action, count=len(lost), units=lost)
+        )
     return repaired
 
 

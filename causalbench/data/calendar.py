@@ -135,7 +135,7 @@ def launch_index(line: Timeline, start: Period, *, align: Align, what: str = "la
     """
     first, last = line.periods[0], line.periods[-1]
     index = int(np.searchsorted(np.array(line.periods, dtype=object), start))  # type: ignore[arg-type]
-    if index == len(line.periods) and (align == "error" or start > last):  # type: ignore[operator]
+    if index == len(line.periods):
         raise DataError(
             f"{what} {start} lies after the last period {last}: 0 post periods",
             code="CB-D012",

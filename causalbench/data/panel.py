@@ -35,6 +35,8 @@ class Panel:
         What the outcome and a unit are called.
     frequency, season
         Spacing of the periods and how many of them make a season.
+    additive
+        Whether outcomes add up over units and periods to a total; false for a mean or a rate.
     findings
         What was met and changed while the panel was built.
     excluded
@@ -53,6 +55,7 @@ class Panel:
     unit_name: str = "unit"
     frequency: str = "number"
     season: int = 1
+    additive: bool = True
     findings: tuple[Finding, ...] = field(default=())
     excluded: tuple[str, ...] = field(default=())
 
@@ -112,7 +115,8 @@ class Panel:
         grain
             ``cell`` for one row per unit and period, ``event`` for rows that are aggregated.
         aggregate
-            ``sum``, ``mean`` or ``count`` of event rows.
+            ``sum``, ``mean`` or ``count`` of event rows; of cells, ``mean`` says that the outcome is a mean or a rate, so
+            that no total is formed.
         on_duplicate
             What to do with a second row of a cell: ``error``, ``exact``, ``sum``, ``mean``.
         metric

@@ -15,6 +15,8 @@ from causalbench.data.calendar import read_label
 from causalbench.data.sources import Source, collect, identifier
 from causalbench.errors import DataError, listing, nearest
 
+_FINE = 2.0**-32
+
 Aggregate = Literal["sum", "mean", "count"]
 Grain = Literal["cell", "event"]
 
@@ -35,14 +37,22 @@ class Columns:
         return {role: column for role, column in roles.items() if column is not None}
 
 
-def cells(source: Source, columns: Columns) -> pd.DataFrame:
+def cells(source: Source, columns: Columns, *, summing: bool) -> pd.DataFrame:
     """Reduce a table to its cells.
+
+    Parameters
+    ----------
+    source, columns
+        The table and the roles of its columns.
+    summing
+        Whether a cell may need the sum of its rows. Sums are formed of whole multiples of a fixed step, so that neither
+        the order of rows nor the number of threads changes a bit of them.
 
     Returns
     -------
     pandas.DataFrame
-        One row per raw (unit, period) with ``rows``, ``missing``, ``infinite``, ``total``, ``low``, ``high`` of the
-        outcome and, where given, ``cohort_low``, ``cohort_high``, ``cohort_missing``, ``treatment_low``,
+        One row per raw (unit, period) with ``rows``, ``missing``, ``infinite``, ``low``, ``high`` and, when summing, ``total`` of
+        the outcome and, where given, ``cohort_low``, ``cohort_high``, ``cohort_missing``, ``treatment_low``,
         ``treatment_high``, ``treatment_missing``. Sorted, so the order of the table's rows leaves no trace.
 
     Raises
@@ -59,14 +69,23 @@ def cells(source: Source, columns: Columns) -> pd.DataFrame:
             remedy="if they are periods, melt the table to one row per unit and period; else rename them",
         )
     _require_columns(source, columns, schema)
+    roles = (columns.unit, columns.period, columns.outcome)
+    if len(set(roles)) < len(roles):
+        raise DataError("one column is given two roles", remedy="name different columns for unit, period and outcome")
     _require_numbers(source, columns, schema)
-    reduced = _prepared(source, columns).group_by("__unit", "__period").agg(*_measures(columns))
+    prepared = _prepared(source, columns)
+    grid = _grid(prepared, source) if summing else None
+    if grid is not None:
+        prepared = _split(prepared, grid)
+    reduced = prepared.group_by("__unit", "__period").agg(*_measures(columns, summing=summing))
     table = collect(reduced, source)
     if table.empty:
         raise DataError(
             f"{source.origin} has no rows", code="CB-D033", remedy="check the export or the query's filters"
         )
     _require_keys(source, columns, table)
+    if grid is not None:
+        table["total"] = table["coarse"].astype(float) * grid + table["fine"].astype(float) * (grid * _FINE)
     table = table.rename(columns={"__unit": "unit", "__period": "period"})
     table["unit"] = _clean_labels(unit_labels(table["unit"]), columns.unit)
     return table.reset_index(drop=True)
@@ -133,20 +152,36 @@ def _by_role(source: Source, columns: Columns) -> nw.LazyFrame[Any]:
     return source.frame.select(*(nw.col(column).alias(f"__{role}") for role, column in columns.named().items()))
 
 
+def _grid(prepared: nw.LazyFrame[Any], source: Source) -> float:
+    """Return a step, a power of two, of which every value is at most 2**32 multiples."""
+    value = nw.col("__value")
+    largest = collect(prepared.select(low=value.min(), high=value.max()), source).abs().to_numpy(dtype=float).max()
+    return float(2.0 ** (np.frexp(largest)[1] - 32)) if np.isfinite(largest) and largest > 0 else 1.0
+
+
+def _split(prepared: nw.LazyFrame[Any], grid: float) -> nw.LazyFrame[Any]:
+    """Write every value as whole multiples of a coarse and a fine step; what is left is below a double's precision."""
+    finite = nw.when(nw.col("__value").is_finite()).then(nw.col("__value")).otherwise(nw.lit(0.0))
+    frame = prepared.with_columns((finite / grid).floor().alias("__coarse"))
+    frame = frame.with_columns(((finite - nw.col("__coarse") * grid) / (grid * _FINE)).floor().alias("__fine"))
+    return frame.with_columns(nw.col("__coarse").cast(nw.Int64), nw.col("__fine").cast(nw.Int64))
+
+
 def _launch_columns(columns: Columns) -> dict[str, str]:
     return {role: column for role, column in columns.named().items() if role in ("cohort", "treatment")}
 
 
-def _measures(columns: Columns) -> list[nw.Expr]:
+def _measures(columns: Columns, *, summing: bool) -> list[nw.Expr]:
     value = nw.col("__value")
     measures = [
         nw.len().alias("rows"),
         nw.col("__missing").sum().alias("missing"),
         nw.col("__infinite").sum().alias("infinite"),
-        value.sum().alias("total"),
         value.min().alias("low"),
         value.max().alias("high"),
     ]
+    if summing:
+        measures += [nw.col("__coarse").sum().alias("coarse"), nw.col("__fine").sum().alias("fine")]
     for role in _launch_columns(columns):
         cell = nw.col(f"__{role}")
         measures += [cell.min().alias(f"{role}_low"), cell.max().alias(f"{role}_high")]

@@ -20,8 +20,7 @@ _HOW_CHOSEN = {
 
 def headline(study: Study, estimate: Estimate, checks: Iterable[CheckResult]) -> dict[str, Any]:
     """Return verdict, sentence, reason and reservations for the first success metric."""
-    rejected = estimate.rejected
-    verdict = "not computed" if rejected is None else "shown" if rejected else "not shown"
+    verdict = _verdict(estimate)
     doubts = [check for check in checks if check.verdict in ("fail", "review")]
     return {
         "metric": estimate.metric,
@@ -30,9 +29,16 @@ def headline(study: Study, estimate: Estimate, checks: Iterable[CheckResult]) ->
         "answer": _answer(estimate),
         "why": _why(estimate, verdict),
         "assignment": _HOW_CHOSEN[study.launch.assignment],
-        "reservations": [f"{check.question} {check.reason}" for check in doubts],
-        "failed": any(check.verdict == "fail" for check in doubts),
+        "reservations": [
+            {"verdict": check.verdict, "question": check.question, "reason": check.reason} for check in doubts
+        ],
     }
+
+
+def _verdict(estimate: Estimate) -> str:
+    if estimate.interval is not None and estimate.interval.empty:
+        return "misfit"
+    return {None: "not computed", True: "shown", False: "not shown"}[estimate.rejected]
 
 
 def _sentence(estimate: Estimate, verdict: str) -> str:
@@ -40,6 +46,7 @@ def _sentence(estimate: Estimate, verdict: str) -> str:
     return {
         "shown": f"An effect on {estimate.metric} is shown at the {level} level.",
         "not shown": f"An effect on {estimate.metric} is not shown at the {level} level.",
+        "misfit": f"No constant effect on {estimate.metric} fits the data at the {level} level.",
         "not computed": f"Whether there is an effect on {estimate.metric} could not be computed.",
     }[verdict]
 
@@ -49,7 +56,8 @@ def _answer(estimate: Estimate) -> str:
     relative = estimate.detail["relative"]
     share = f" ({100 * relative:+.1f}%)" if relative is not None else ""
     text = f"The best estimate is {number(estimate.value, sign=True)} {estimate.estimand.units}{share}"
-    text += f", {number(estimate.detail['incremental'], sign=True)} in total."
+    total = estimate.detail["incremental"]
+    text += "." if total is None else f", {number(total, sign=True)} in total."
     if estimate.interval is None:
         return text
     level = f"{100 * estimate.interval.level:g}%"
@@ -60,12 +68,13 @@ def _why(estimate: Estimate, verdict: str) -> str:
     if estimate.interval is None or estimate.p_value is None:
         return estimate.warnings[-1] if estimate.warnings else "The inference gives no p-value here."
     level, limit = estimate.interval.level, 1 - estimate.interval.level
-    if estimate.interval.empty:
-        return f"The test rejects every constant effect (p = {estimate.p_value:.3g} for none): the model misfits."
+    if verdict == "misfit":
+        return f"The test rejects every constant effect (p = {estimate.p_value:.3g} for none). Look at the effect by period."
     if verdict == "shown":
         allowed = f"at most the {limit:.3g} that {100 * level:g}% allows"
         return f"That nothing happened is rejected: p = {estimate.p_value:.3g}, {allowed}."
-    return (
-        f"The data are compatible with no effect: p = {estimate.p_value:.3g}, more than the {limit:.3g} that {100 * level:g}% "
-        "allows. That is not proof of no effect; effects as large as the set's ends are compatible too."
-    )
+    text = f"The data are compatible with no effect: p = {estimate.p_value:.3g}, more than the {limit:.3g} that "
+    text += f"{100 * level:g}% allows. That is not proof of no effect; "
+    if estimate.interval.lower is None or estimate.interval.upper is None:
+        return f"{text}this test can't bound the effect here."
+    return f"{text}effects as large as the set's ends are compatible too."

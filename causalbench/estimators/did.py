@@ -10,10 +10,8 @@ import numpy as np
 import pandas as pd
 
 from causalbench.data.panel import Panel
-from causalbench.protocols import Requirements
+from causalbench.protocols import FEW_CLUSTERS, Requirements
 from causalbench.values import BoolArray, EffectPath, Fit, MethodCard
-
-_FEW = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +30,7 @@ class Did:
     Assumptions: without the launch both groups would have moved in parallel; no unit reacts before it, none to
     another's treatment. Don't use it when groups trended apart before the launch, or with several launch dates.
 
-    Raises
-    ------
-    causalbench.errors.RefusalError
-        From the audit, when launch dates differ or no control unit exists.
+    The audit (:func:`causalbench.data.audit.audit`), which ``estimate`` runs first, refuses several launch dates.
 
     Examples
     --------
@@ -121,4 +116,4 @@ class Did:
 
     def default_inference(self, data: Panel) -> str:
         """``cluster`` from five treated and five control units up, ``permutation`` below."""
-        return "cluster" if min(len(data.treated_units), len(data.donor_pool)) >= _FEW else "permutation"
+        return "cluster" if min(len(data.treated_units), len(data.donor_pool)) >= FEW_CLUSTERS else "permutation"

@@ -10,6 +10,7 @@ import numpy as np
 
 from causalbench.data.panel import Panel
 from causalbench.errors import ConvergenceError, DataError
+from causalbench.numerics.gaps import rmspe_ratio
 from causalbench.numerics.simplex import GAP_LIMIT, solve_simplex
 from causalbench.protocols import Requirements
 from causalbench.values import BoolArray, EffectPath, Fit, FloatArray, MethodCard
@@ -181,14 +182,14 @@ def _certify(rel_gap: float) -> None:
 def _fit(data: Panel, observed: FloatArray, gap: FloatArray, weights: FloatArray, rel_gap: float) -> Fit:
     _certify(rel_gap)
     pre = data.n_pre
-    pre_mspe, post_mspe = float((gap[:pre] ** 2).mean()), float((gap[pre:] ** 2).mean())
+    pre_mspe = float((gap[:pre] ** 2).mean())
     return Fit(
         effect=float(gap[pre:].mean()),
         path=EffectPath(periods=data.periods, observed=observed, counterfactual=observed - gap),
         weights=weights,
         diagnostics={
             "pre_mspe": pre_mspe,
-            "rmspe_ratio": float(np.sqrt(post_mspe / pre_mspe)) if pre_mspe > 0 else None,
+            "rmspe_ratio": rmspe_ratio(gap, pre, spread=float(observed.std())),
             "duality_gap": rel_gap,
             "effective_donors": float(1 / (weights**2).sum()),
         },

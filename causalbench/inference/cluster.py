@@ -11,10 +11,8 @@ from scipy import stats
 
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
-from causalbench.protocols import Estimator
+from causalbench.protocols import FEW_CLUSTERS, Estimator
 from causalbench.values import Fit, Interval, MethodCard, Uncertainty
-
-_FEW = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +45,12 @@ class Cluster:
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return the Wald interval and p-value; ``rng`` isn't used."""
         fewest = min(len(data.treated_units), len(data.donor_pool))
-        if fewest < _FEW or fit.covariance is None:
+        if fewest < FEW_CLUSTERS or fit.covariance is None:
             raise RefusalError(
-                f"cluster-robust errors need {_FEW} treated and {_FEW} control units, the data have "
+                f"cluster-robust errors need {FEW_CLUSTERS} treated and {FEW_CLUSTERS} control units, the data have "
                 f"{len(data.treated_units)} and {len(data.donor_pool)}",
                 code="CB-D015",
-                remedy="use --inference permutation",
+                remedy='use permutation: inference = "permutation" under [method], or --inference permutation',
             )
         std_error = math.sqrt(float(fit.covariance[0, 0]))
         if std_error <= 1e-12 * max(abs(fit.effect), float(abs(data.outcome).max())):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 from numpy.random import Generator
@@ -17,6 +17,7 @@ from causalbench.values import Fit, FloatArray, Interval, MethodCard, Uncertaint
 _GRID = 241
 _DOUBLINGS = 12
 _BISECTIONS = 30
+_FAR = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +72,20 @@ class Conformal:
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return p-value and set from one scan; ``rng`` isn't used."""
-        if not hasattr(estimator, "null_residuals"):
+        if not isinstance(estimator, ImposesNull):
             raise RefusalError(f"{type(estimator).__name__} can't be refitted under a hypothetical effect")
-        model, n_post = cast(ImposesNull[Panel], estimator), data.n_post
+        n_post = data.n_post
 
         def p_values(effects: FloatArray) -> FloatArray:
-            return cyclic_p_values(model.null_residuals(data, effects), n_post)
+            return cyclic_p_values(estimator.null_residuals(data, effects), n_post)
 
         spread = max(float(fit.path.effect[: data.n_pre].std()), abs(fit.effect), 1e-9 * float(data.outcome.std()))
         scan = _scan(p_values, centre=fit.effect, spread=spread, level=level)
-        smallest = 1 / len(data.periods)
+        # The p of effects far beyond anything the data know: what the test gives when nothing is left to doubt.
+        smallest = float(p_values(fit.effect + _FAR * spread * np.array([-1.0, 1.0])).min())
         warnings = []
         if not np.isfinite([end for segment in scan.segments for end in segment]).all():
-            warnings.append(f"unbounded within the scan: {len(data.periods)} periods allow no p below {smallest:.3f}")
+            warnings.append(f"unbounded: {len(data.periods)} periods allow no p below {smallest:.3g} here")
         if not scan.segments:
             warnings.append("misfit: every constant effect scanned is rejected")
         return Uncertainty(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 from numpy.random import Generator
 
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
+from causalbench.numerics.inversion import needed_draws, rank_set
 from causalbench.numerics.resampling import subsets
 from causalbench.protocols import Estimator, FitsMany
-from causalbench.values import BoolArray, Fit, FloatArray, Interval, MethodCard, Uncertainty
+from causalbench.values import BoolArray, Fit, Interval, MethodCard, Uncertainty
 
 _ENUMERATED = 20_000
 _DRAWN = 9_999
+_SLACK = 1e-10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,30 +59,30 @@ class Permutation:
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return the exact p-value and the interval inverted from the same draws."""
-        if not hasattr(estimator, "fit_many"):
+        if not isinstance(estimator, FitsMany):
             raise RefusalError(f"{type(estimator).__name__} can't be refitted to other assignments")
         draws, exact = _assignments(data.ever_treated, rng)
-        many = cast(FitsMany[Panel], estimator)
         # What all units share in a period changes no estimate; without it ties stay ties at any level of the outcome.
         centred = replace(data, outcome=data.outcome - data.outcome.mean(axis=0))
-        effects = np.array([refit.effect for refit in many.fit_many(centred, draws)])
+        effects = np.array([refit.effect for refit in estimator.fit_many(centred, draws)])
         indicator = replace(data, outcome=data.treated.astype(float))
-        slopes = np.array([refit.effect for refit in many.fit_many(indicator, draws)])
-        lower, upper = _accepted(effects, slopes, effects[0])
-        n_accepting = int(((lower <= 0) & (upper >= 0)).sum())
-        rank = math.floor((1 - level) * len(draws) + 1e-9)
-        segment = (float(np.sort(lower)[rank]), float(-np.sort(-upper)[rank]))
-        smallest = 1 / len(draws)
+        slopes = np.array([refit.effect for refit in estimator.fit_many(indicator, draws)])
+        scale, actual = float(np.abs(effects).max()), effects[0]
+        slack = (_SLACK * scale) ** 2 + 2 * _SLACK * scale * np.abs(effects)
+        found = rank_set(slopes**2 - 1, 2 * (actual - effects * slopes), effects**2 - actual**2 + slack, scale=scale)
+        # Assignments with a slope of 1 or -1 (the actual one and its mirror image) are as extreme whatever the data.
+        smallest = float((np.abs(np.abs(slopes) - 1) < _SLACK).sum()) / len(draws)
+        segments = found.segments(needed_draws(level, len(draws)))
         warnings = []
-        if not np.isfinite(segment).all():
-            warnings.append(f"unbounded: {len(draws)} assignments allow no p below {smallest:.3f}")
+        if not np.isfinite(segments).all():
+            warnings.append(f"unbounded: {len(draws)} assignments allow no p below {smallest:.3g}")
         if not exact:
             warnings.append(
                 f"{_DRAWN} assignments were drawn out of {math.comb(len(data.units), len(data.treated_units))}"
             )
         return Uncertainty(
-            interval=Interval(segments=(segment,), level=level, kind="confidence"),
-            p_value=n_accepting / len(draws),
+            interval=Interval(segments=segments, level=level, kind="confidence"),
+            p_value=found.count(0.0) / len(draws),
             detail={"n_assignments": len(draws), "exact": exact, "smallest_p": smallest},
             warnings=tuple(warnings),
         )
@@ -91,15 +93,3 @@ def _assignments(treated: BoolArray, rng: Generator) -> tuple[BoolArray, bool]:
     rows, exact = subsets(len(treated), int(treated.sum()), limit=_ENUMERATED, n_drawn=_DRAWN, rng=rng)
     others = rows[(rows != treated).any(axis=1)] if exact else rows
     return np.vstack([treated, others]), exact
-
-
-def _accepted(effects: FloatArray, slopes: FloatArray, estimate: float) -> tuple[FloatArray, FloatArray]:
-    """Return the ends of each draw's interval of effects at which it is at least as extreme as the actual one."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ends = np.stack([(estimate - effects) / (1 - slopes), (estimate + effects) / (1 + slopes)])
-    # A slope of 1 or -1 is the actual assignment or its mirror image: as extreme at every effect.
-    always = np.abs(np.abs(slopes) - 1) < 1e-9
-    lower = np.where(always, -np.inf, ends.min(axis=0))
-    upper = np.where(always, np.inf, ends.max(axis=0))
-    slack = 1e-12 * max(abs(estimate), float(np.abs(effects).max()))
-    return lower - slack, upper + slack

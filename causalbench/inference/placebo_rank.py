@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 from numpy.random import Generator
 
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
+from causalbench.numerics.gaps import rmspe_ratio
+from causalbench.numerics.inversion import RankSet, needed_draws, rank_set
 from causalbench.numerics.resampling import subsets
 from causalbench.protocols import Estimator, FitsMany
-from causalbench.values import BoolArray, Fit, Interval, MethodCard, Uncertainty
+from causalbench.values import Fit, FloatArray, Interval, MethodCard, Uncertainty
 
 _GROUPS = 999
-_PERFECT = 1e-8
+_SLACK = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,31 +27,38 @@ class PlaceboRank:
 
     .. math::
         r(\tau)^2 = \frac{\frac1{T_1}\sum_{t > T_0} (\hat g_t - \tau)^2}{\frac1{T_0}\sum_{t \le T_0} \hat g_t^2},\qquad
-        p(\tau) = \frac{1 + \#\{j : r_j \ge r(\tau)\}}{1 + J}
+        p(\tau) = \frac{\#\{G : r_G(\tau) \ge r(\tau)\}}{\#\{G\}}
 
-    with the gap :math:`\hat g_t` of the treated and :math:`r_j` of each placebo, fitted on the other donors without
-    the treated (Abadie, Diamond, Hainmueller 2010, section 3.4; confidence sets: Firpo, Possebom 2018, section 4). As
-    :math:`r(\tau)` is least at the estimate, the set of effects with :math:`p > \alpha` is one interval around it,
-    solved in closed form; it is empty when even the best constant effect is rejected. Several treated units are
-    compared with groups of as many donors: all groups, or 999 drawn ones.
+    with the gap :math:`\hat g_t` of the treated, which count among the groups :math:`G`. One treated unit is ranked
+    among all donors, each fitted on the other donors without the treated (Abadie, Diamond, Hainmueller 2010, section
+    3.4). Several treated units are ranked among **all** groups of as many units, those that share units with the
+    treated included, or 999 drawn ones: ranking them among groups of donors alone rejects far too often. In a group
+    that holds treated units, as members or donors, a constant effect :math:`\tau` is taken off first, which shifts its
+    gap by :math:`\tau` times its share of them less their donor weight; weights come from before the launch and don't
+    depend on :math:`\tau`. Every comparison is then quadratic in :math:`\tau`, and the set of effects with
+    :math:`p > \alpha` (Firpo, Possebom 2018, section 4) is found exactly; it may be in several segments, or empty when
+    every constant effect is rejected.
 
-    The size is marginal over which unit was treated, not conditional on a noisy one.
+    The size is marginal over which units were treated, not conditional on noisy ones.
 
     Raises
     ------
     RefusalError
-        When the estimator can't be refitted, or there are fewer donors than treated units plus two.
+        When the estimator can't be refitted or has no weights, or there are fewer than two more donors than treated.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
         title="Rank among placebos in space (placebo-rank)",
         summary="How unusual is the treated unit's gap among those of donors treated on paper, relative to the fit before?",
         equation=r"r(\tau) = \sqrt{\frac{\mathrm{mean}_{t > T_0} (\hat{g}_t - \tau)^2}{\mathrm{mean}_{t \leq T_0} \hat{g}_t^2}},"
-        r"\quad p(\tau) = \frac{1 + \#\{j : r_j \geq r(\tau)\}}{1 + J}",
+        r"\quad p(\tau) = \frac{\#\{G : r_G(\tau) \geq r(\tau)\}}{\#\{G\}}",
         std_error="none; the interval holds every constant effect that the test doesn't reject",
-        assumptions=("The treated unit could have been any of the units (size holds on average over that choice).",),
+        assumptions=(
+            "The treated could have been any of the units, or any group of as many (size holds on average over that choice).",
+        ),
         not_when=("Fewer donors than the level needs: the smallest p is 1 / (donors + 1).",),
         edge_cases=(
+            "Several treated units are ranked among all groups of as many units, or 999 drawn ones.",
             "Unbounded where there are too few placebos for the level.",
             "Empty, and reported as misfit, where no constant effect is compatible.",
             "A perfect fit before the launch has no ratio: no p-value.",
@@ -64,75 +73,81 @@ class PlaceboRank:
     )
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
-        """Return the rank, its p-value and the interval inverted from the same ranks."""
-        ratios = placebo_ratios(estimator, data, rng)
-        gap, pre = fit.path.effect, data.n_pre
-        pre_mspe = float((gap[:pre] ** 2).mean())
-        if _is_perfect(pre_mspe, fit):
+        """Return the rank, its p-value and the set inverted from the same ranks."""
+        pre, gap = data.n_pre, fit.path.effect
+        own = rmspe_ratio(gap, pre, spread=float(fit.path.observed.std()))
+        if own is None:
             warning = "not computed: the fit before the launch is perfect, so the ratio isn't defined"
             return Uncertainty(interval=None, p_value=None, warnings=(warning,))
-        total = len(ratios) + 1
-        own = math.sqrt(float((gap[pre:] ** 2).mean()) / pre_mspe)
-        rank = 1 + int((ratios >= own).sum())
-        # The set keeps an effect when at least `needed` placebos are as extreme as what it leaves unexplained.
-        needed = math.floor((1 - level) * total + 1e-9)
-        segments, warnings = _segments(ratios, needed, fit.effect, gap[pre:], pre_mspe)
+        placebos = _placebos(estimator, data, rng)
+        perfect = [placebo.before is None for placebo in placebos]
+        before, after, total = float((gap[:pre] ** 2).mean()), gap[pre:], len(placebos) + 1
+        found = _compare([placebo for placebo in placebos if placebo.before], before, after)
+        # Placebos without a gap before the launch have an infinite ratio: as extreme at every effect, like the treated.
+        always = 1 + sum(perfect)
+        segments = found.segments(needed_draws(level, total) - always)
+        rank = always + found.count(0.0)
+        smallest = always / total
+        warnings = []
+        if not segments:
+            warnings.append("misfit: every constant effect is rejected, the gap after the launch varies too much")
+        elif not np.isfinite(segments).all():
+            warnings.append(f"unbounded: {len(placebos)} placebos allow no p below {smallest:.3g}")
         return Uncertainty(
             interval=Interval(segments=segments, level=level, kind="placebo"),
             p_value=rank / total,
-            detail={"rank": rank, "n_placebos": len(ratios), "smallest_p": 1 / total},
-            warnings=warnings,
+            detail={"rank": rank, "n_placebos": len(placebos), "smallest_p": smallest},
+            warnings=tuple(warnings),
         )
 
 
-def _is_perfect(pre_mspe: float, fit: Fit) -> bool:
-    """Tell rounding from a gap: what is left before the launch is nothing beside the outcome's own movement."""
-    return pre_mspe <= (_PERFECT * float(fit.path.observed.std())) ** 2
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Placebo:
+    """Mean squared gap before the launch (None: perfect), gaps after it, and how they move with the effect."""
+
+    before: float | None
+    after: FloatArray
+    slope: float
 
 
-def placebo_groups(data: Panel, rng: Generator) -> BoolArray:
-    """Return groups of donors, as many in each as there are treated units; shape (n_groups, n_donors)."""
-    n, k = len(data.donor_pool), len(data.treated_units)
+def _placebos(estimator: Estimator[Panel], data: Panel, rng: Generator) -> list[_Placebo]:
+    """Fit every placebo group."""
+    if not isinstance(estimator, FitsMany):
+        raise RefusalError(f"{type(estimator).__name__} can't be refitted to other assignments")
+    treated, n, k, pre = data.ever_treated, len(data.donor_pool), len(data.treated_units), data.n_pre
     if n < k + 2:
         raise RefusalError(
             f"{n} donors are too few for placebos of {k} units", code="CB-D017", remedy="add control units"
         )
-    groups, _ = subsets(n, k, limit=_GROUPS, n_drawn=_GROUPS, rng=rng)
-    return groups
-
-
-def placebo_ratios(
-    estimator: Estimator[Panel], data: Panel, rng: Generator
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return the RMSPE ratio of every placebo group."""
-    if not hasattr(estimator, "fit_many"):
-        raise RefusalError(f"{type(estimator).__name__} can't be refitted to other assignments")
-    groups, pre = placebo_groups(data, rng), data.n_pre
-    donors = data.only(units=~data.ever_treated).assigned_to(groups[0], start=pre)
-    ratios = []
-    for refit in cast(FitsMany[Panel], estimator).fit_many(donors, groups):
+    pool = data.only(units=~treated) if k == 1 else data
+    inside = treated[~treated] if k == 1 else treated
+    groups, _ = subsets(len(pool.units), k, limit=_GROUPS, n_drawn=_GROUPS, rng=rng)
+    groups = groups[(groups != inside).any(axis=1)] if k > 1 else groups
+    placebos = []
+    for group, refit in zip(groups, estimator.fit_many(pool.assigned_to(groups[0], start=pre), groups), strict=True):
+        if refit.weights is None:
+            raise RefusalError(f"{type(estimator).__name__} has no donor weights to follow an effect through")
         gap = refit.path.effect
-        before, after = float((gap[:pre] ** 2).mean()), float((gap[pre:] ** 2).mean())
-        ratios.append(math.inf if _is_perfect(before, refit) else math.sqrt(after / before))
-    return np.array(ratios)
-
-
-def _segments(
-    ratios: np.ndarray[tuple[int], np.dtype[np.float64]],
-    needed: int,
-    effect: float,
-    gap: np.ndarray[tuple[int], np.dtype[np.float64]],
-    pre_mspe: float,
-) -> tuple[tuple[tuple[float, float], ...], tuple[str, ...]]:
-    if needed == 0:
-        return ((-math.inf, math.inf),), (
-            f"unbounded: {len(ratios)} placebos allow no p below {1 / (len(ratios) + 1):.3f}",
+        defined = rmspe_ratio(gap, pre, spread=float(refit.path.observed.std())) is not None
+        placebos.append(
+            _Placebo(
+                before=float((gap[:pre] ** 2).mean()) if defined else None,
+                after=gap[pre:],
+                slope=float((group & inside).sum() / k - refit.weights[inside].sum()),
+            )
         )
-    critical = float(-np.sort(-ratios)[needed - 1])
-    if math.isinf(critical):
-        return ((-math.inf, math.inf),), ("unbounded: too many placebos fit perfectly before the launch",)
-    room = critical**2 * pre_mspe - float(gap.var())
-    if room < 0:
-        return (), ("misfit: every constant effect is rejected, the gap after the launch varies too much",)
-    reach = math.sqrt(room)
-    return ((effect - reach, effect + reach),), ()
+    return placebos
+
+
+def _compare(placebos: list[_Placebo], before: float, after: FloatArray) -> RankSet:
+    """Find where each placebo's squared ratio is at least the treated one's; both times ``before``, for scale."""
+    factor = np.array([before / (placebo.before or math.nan) for placebo in placebos]) * (1 + _SLACK)
+    slope = np.array([placebo.slope for placebo in placebos])
+    mean = np.array([placebo.after.mean() for placebo in placebos])
+    square = np.array([(placebo.after**2).mean() for placebo in placebos])
+    return rank_set(
+        factor * slope**2 - 1,
+        -2 * (factor * slope * mean - after.mean()),
+        factor * square - (after**2).mean(),
+        scale=float(np.sqrt((after**2).mean())),
+    )

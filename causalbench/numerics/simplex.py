@@ -30,7 +30,7 @@ GAP_LIMIT = 1e-8
 _STOP = 1e-10
 """The search ends at this relative duality gap, or where rounding lets no corner improve further."""
 
-_GAP_FLOOR = 1e-6
+_GAP_FLOOR = 1e-5
 """Below this share of the corners' median sum of squares a fit is perfect, and the gap is measured against the floor."""
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import os
+import signal
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext
@@ -14,6 +19,7 @@ from causalbench.artifacts import shipped
 from causalbench.errors import NotebookError
 
 _TIMEOUT = 3600
+_LONGEST_SOCKET_ROOT = 60
 
 
 def execute(study: Path, digest: str, folder: Path, *, failed: Path) -> None:
@@ -43,12 +49,8 @@ def execute(study: Path, digest: str, folder: Path, *, failed: Path) -> None:
         record_timing=False,
         resources={"metadata": {"path": str(study.resolve().parent)}},
     )
-    manager = client.create_kernel_manager()
     try:
-        with tempfile.TemporaryDirectory() as sockets:
-            # Sockets in a private folder: no port that another user of the machine could listen on.
-            manager.transport, manager.ip = "ipc", f"{sockets}/kernel"
-            client.execute()
+        _run(client)
     except (CellExecutionError, CellTimeoutError, DeadKernelError, RuntimeError) as error:
         failed.write_text(nbformat.writes(document), encoding="utf-8")
         last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
@@ -64,6 +66,24 @@ def execute(study: Path, digest: str, folder: Path, *, failed: Path) -> None:
         )
     document.metadata.pop("language_info", None)
     (folder / "notebook.ipynb").write_text(nbformat.writes(document), encoding="utf-8")
+
+
+def _run(client: NotebookClient) -> None:
+    """Execute in a thread, so that an interrupt reaches this one as usual and ends the kernel too."""
+    manager = client.create_kernel_manager()
+    root = None if len(tempfile.gettempdir()) <= _LONGEST_SOCKET_ROOT else "/tmp"  # noqa: S108 - a private folder in it
+    with tempfile.TemporaryDirectory(dir=root) as sockets, ThreadPoolExecutor(max_workers=1) as worker:
+        # Sockets in a private folder: no port that another user of the machine could listen on.
+        manager.transport, manager.ip = "ipc", f"{sockets}/kernel"
+        running = worker.submit(lambda: asyncio.run(client.async_execute()))
+        try:
+            running.result()
+        except (KeyboardInterrupt, SystemExit):
+            pid = getattr(manager.provisioner, "pid", None)
+            if pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            raise
 
 
 def template(name: str) -> nbformat.NotebookNode:

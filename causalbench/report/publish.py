@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from causalbench.artifacts import EVIDENCE, is_run, run_folder
+from causalbench.artifacts import EVIDENCE, require_free, run_folder
 from causalbench.report import notebook, page
 from causalbench.study import Study
 from causalbench.workflow.readout import readout
@@ -44,6 +44,10 @@ def run(
         For whatever is wrong; nothing is published then and what was there stays.
     """
     study = Study.load(path)
+    if out is not None:
+        require_free(
+            out, replace=replace == "any run" or (replace == "same study" and _is_run_of(out, study.study.name))
+        )
     found = readout(study, tell=tell)
     evidence = found.to_dict()
     folder = out or Path("runs") / f"{study.study.name}-{found.digest[:12]}"
@@ -58,4 +62,8 @@ def run(
 
 
 def _is_run_of(folder: Path, name: str) -> bool:
-    return is_run(folder) and json.loads((folder / EVIDENCE).read_text())["study"]["study"]["name"] == name
+    try:
+        evidence = json.loads((folder / EVIDENCE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(evidence, dict) and evidence.get("study", {}).get("study", {}).get("name") == name

@@ -12,16 +12,14 @@ def estimate_text(estimate: Mapping[str, Any]) -> str:
     """Write one estimate as a few aligned lines."""
     detail, interval = estimate["detail"], estimate["interval"]
     level = percent(interval["level"]).replace(".0%", "%") if interval else ""
+    extent = f"{estimate['n_treated']} treated, {estimate['n_post']} periods"
     rows = [
         ("effect", f"{number(estimate['value'])} {estimate['estimand']['units']}"),
         (f"{level} {interval['kind']} set" if interval else "interval", interval_text(interval)),
         ("p-value", number(estimate["p_value"])),
         ("standard error", number(estimate["std_error"])) if estimate["std_error"] is not None else None,
         ("relative", percent(detail["relative"], sign=True)) if detail["relative"] is not None else None,
-        (
-            "total",
-            f"{number(detail['incremental'])} over {estimate['n_treated']} treated, {estimate['n_post']} periods",
-        ),
+        ("total", f"{number(detail['incremental'])} over {extent}") if detail["incremental"] is not None else None,
         ("compared with", f"{estimate['n_control']} control units, {estimate['n_pre']} periods before the launch"),
         *(("warning", warning) for warning in estimate["warnings"]),
     ]

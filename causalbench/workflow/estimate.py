@@ -15,7 +15,7 @@ from causalbench.data.audit import OnMissing, audit
 from causalbench.data.launch import LaunchRule
 from causalbench.data.panel import Panel
 from causalbench.data.reduce import Columns
-from causalbench.errors import StudyError
+from causalbench.errors import StudyError, listing
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.inference import CATALOGUE as INFERENCES
 from causalbench.protocols import Estimator
@@ -118,8 +118,7 @@ def answer(
     """Audit, fit and infer; see :func:`estimate` for the parameters."""
     if not 0.5 < level < 1:
         raise StudyError([f"level: {LEVEL_RULE}, found {level}"], where="estimate")
-    estimator = ESTIMATORS.create(method, options)
-    used, record = audit(estimator.sample(panel), estimator.requires, method=method, on_missing=on_missing)
+    estimator, used, record = _prepare(panel, method, on_missing, options)
     fit = estimator.fit(used)
     chosen = inference or estimator.default_inference(used)
     if chosen not in estimator.inferences:
@@ -132,6 +131,19 @@ def answer(
     uncertainty = replace(uncertainty, warnings=handling + uncertainty.warnings)
     result = _compose(used, fit, uncertainty, method=method, inference=chosen)
     return Answer(estimate=result, audit=record, panel=used, estimator=estimator)
+
+
+def prepare_study(study: Study, metric: Metric) -> tuple[Estimator[Panel], Panel, Audit]:
+    """Build the estimator of a study and audit one metric's panel for it."""
+    return _prepare(read_panel(study, metric), study.method.name, study.data.on_missing, study.method.options)
+
+
+def _prepare(
+    panel: Panel, method: str, on_missing: OnMissing, options: Mapping[str, Any] | None
+) -> tuple[Estimator[Panel], Panel, Audit]:
+    estimator: Estimator[Panel] = ESTIMATORS.create(method, options)
+    used, record = audit(estimator.sample(panel), estimator.requires, method=method, on_missing=on_missing)
+    return estimator, used, record
 
 
 def answer_study(study: Study, metric: Metric) -> Answer:
@@ -158,10 +170,9 @@ def _compose(panel: Panel, fit: Fit, uncertainty: Uncertainty, *, method: str, i
     counterfactual = float(fit.path.counterfactual[panel.n_pre :].mean())
     period = "period" if panel.frequency in ("number", "irregular") else panel.frequency
     detail = {
-        "incremental": fit.effect * n_treated * n_post,
+        "incremental": fit.effect * int(panel.treated.sum()) if panel.additive else None,
         "relative": fit.effect / counterfactual if counterfactual > 0 else None,
         "counterfactual_mean": counterfactual,
-        "rank": None,
         **fit.diagnostics,
         **uncertainty.detail,
     }
@@ -173,7 +184,7 @@ def _compose(panel: Panel, fit: Fit, uncertainty: Uncertainty, *, method: str, i
         metric=panel.metric,
         estimand=Estimand(
             kind="att",
-            population=", ".join(panel.treated_units),
+            population=listing(panel.treated_units, limit=8),
             weighting="unit",
             window=f"{panel.periods[panel.n_pre]} to {panel.periods[-1]}",
             units=f"{panel.metric} per {panel.unit_name} and {period}",

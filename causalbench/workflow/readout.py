@@ -9,15 +9,14 @@ from typing import Any
 
 from causalbench.artifacts import plain
 from causalbench.checks import CATALOGUE as CHECKS
-from causalbench.data.audit import audit
 from causalbench.data.datasets import study_path
 from causalbench.data.panel import Panel
 from causalbench.decision.headline import headline
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.inference import CATALOGUE as INFERENCES
 from causalbench.study import Study
-from causalbench.values import Audit, CheckResult, Readout
-from causalbench.workflow.estimate import Answer, answer_study, generator, read_panel
+from causalbench.values import Audit, CheckResult, Estimate, MethodCard, Readout
+from causalbench.workflow.estimate import Answer, answer_study, generator, prepare_study, read_panel
 
 _PACKAGES = ("causalbench-workbench", "duckdb", "linearmodels", "narwhals", "numba", "numpy", "pandas", "scipy")
 
@@ -38,14 +37,7 @@ def load_panel(name: str) -> Panel:
 
 def check_study(study: Study) -> dict[str, Audit]:
     """Audit the data of every metric without estimating anything."""
-    estimator = ESTIMATORS.create(study.method.name, study.method.options)
-    audits = {}
-    for metric in study.metric:
-        panel = estimator.sample(read_panel(study, metric))
-        _, audits[metric.name] = audit(
-            panel, estimator.requires, method=study.method.name, on_missing=study.data.on_missing
-        )
-    return audits
+    return {metric.name: prepare_study(study, metric)[2] for metric in study.metric}
 
 
 def readout(study: Study, *, tell: Callable[[str], None] = lambda _: None) -> Readout:
@@ -90,7 +82,7 @@ def readout(study: Study, *, tell: Callable[[str], None] = lambda _: None) -> Re
         audits={name: answer.audit for name, answer in answers.items()},
         estimates=tuple(answer.estimate for answer in answers.values()),
         checks=checks,
-        methods=(ESTIMATORS.load(main.estimator).card, INFERENCES.load(main.inference).card),
+        methods=_cards([main, *(answer.estimate for answer in answers.values())]),
         headline=headline(study, main, checks[first]),
         provenance=_provenance(study),
     )
@@ -100,11 +92,17 @@ def _checks(answer: Answer, study: Study) -> tuple[CheckResult, ...]:
     results = []
     for name in CHECKS.names():
         check = CHECKS.create(name)
-        if answer.estimate.estimator in check.applies_to:
-            rng = generator(study.run.seed, answer.estimate.metric, "check", name)
-            results.append(check.run(answer.estimator, answer.panel, answer.estimate, rng=rng))
+        rng = generator(study.run.seed, answer.estimate.metric, "check", name)
+        results.append(check.run(answer.estimator, answer.panel, answer.estimate, rng=rng))
     worst_first = ("fail", "review", "not_evaluable", "pass")
-    return tuple(sorted(results, key=lambda result: worst_first.index(result.verdict)))
+    arising = [result for result in results if result is not None]
+    return tuple(sorted(arising, key=lambda result: worst_first.index(result.verdict)))
+
+
+def _cards(estimates: list[Estimate]) -> tuple[MethodCard, ...]:
+    """Return the cards of every estimator and inference in use, those of the headline first."""
+    names = [pair for e in estimates for pair in ((ESTIMATORS, e.estimator), (INFERENCES, e.inference))]
+    return tuple(room.load(name).card for room, name in dict.fromkeys(names))
 
 
 def _provenance(study: Study) -> dict[str, Any]:

@@ -145,11 +145,19 @@ def test_constant_treated_unit_is_refused():
     )
 
 
-def test_constant_unit_with_missing_cells_counts_as_constant():
-    outcome = [*OUTCOME, [3, NAN, 3, 3, 3, 3]]
-    used, record = audit(panel(outcome, first=(4, 0, 0, 0)), DONORS, method="synthetic-control")
+def test_missing_cells_of_a_constant_unit_are_met_before_its_constancy():
+    flat = panel([*OUTCOME, [3, NAN, 3, 3, 3, 3]], first=(4, 0, 0, 0))
+    with pytest.raises(DataError, match="CB-D001: 1 cells are missing, in 1 units"):
+        audit(flat, DONORS, method="synthetic-control")
+    used, record = audit(flat, DONORS, method="synthetic-control", on_missing="impute")
     assert used.units == ("a", "b", "c")
-    assert codes(record) == ["CB-D028"]
+    assert codes(record) == ["CB-D001", "CB-D028"]
+
+
+def test_control_without_any_outcome_is_missing_not_constant():
+    empty = panel([*OUTCOME, [NAN] * 6], first=(4, 0, 0, 0))
+    with pytest.raises(DataError, match="CB-D001: 6 cells are missing"):
+        audit(empty, DONORS, method="synthetic-control")
 
 
 def test_too_few_controls_are_refused_as_not_answerable():

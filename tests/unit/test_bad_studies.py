@@ -157,15 +157,15 @@ WRONG = {
     ),
     "duplicates of events": (
         edited('unit = "city"', 'grain = "event"\non_duplicate = "sum"\nunit = "city"'),
-        ['[data] (line 4): on_duplicate does nothing with grain = "event": rows are aggregated'],
+        ['[data] on_duplicate (line 7): does nothing with grain = "event": rows are aggregated'],
     ),
     "two metrics with one name": (
         edited("[launch]", '[[metric]]\nname = "sales"\ncolumn = "V"\n[launch]'),
-        ["study: metric names must be distinct, found twice: 'sales'"],
+        ["[[metric]] (line 8): names must be distinct, found twice: 'sales'"],
     ),
     "no metric of success": (
         edited('column = "Y"', 'column = "Y"\nrole = "driver"'),
-        ['study: one metric needs role = "success": it makes the headline'],
+        ['[[metric]] (line 8): one metric needs role = "success": it makes the headline'],
     ),
     "misspelt option": (
         GOOD + '[method.options]\nexclude = ["rome"]\nfixed_effect = "unit"\n',
@@ -274,8 +274,8 @@ seed = -1
         "[data] on_missing (line 8): Input should be 'error', 'drop_unit', 'drop_period', 'zero' or 'impute', found 'drop'",
         f"[data] unti (line 6) is not a key (did you mean 'unit'?); allowed here: {DATA_KEYS}",
         "[[metric]] agregate (line 15) is not a key (did you mean 'aggregate'?); allowed here: aggregate, column, name, role",
-        "[launch] (line 16): give exactly one of units, cohort, treatment; found units, cohort",
         "[run] seed (line 23): Input should be greater than or equal to 0, found -1",
+        "[launch] (line 16): give exactly one of units, cohort, treatment; found units, cohort",
     ]
     assert found[-1].startswith("[method] name (line 21) = 'synthetic-contrl' doesn't exist (did you mean")
 

@@ -75,8 +75,8 @@ REFUSED = {
     "A1 missing cells": (
         csv({("lima", 2): None, ("oslo", 3): None, ("oslo", 6): None}),
         LAUNCH,
-        "CB-D001: 3 of 30 cells (unit and period) have no row; 3 cells are missing, in 2 units (lima, oslo) and 3 periods (2, 3, 6)"
-        + MISSING_REMEDY,
+        "CB-D001: 3 of 30 cells (unit and period) have no row; "
+        "3 cells are missing, in 2 units (lima, oslo) and 3 periods (2, 3, 6)" + MISSING_REMEDY,
     ),
     "A2 identical duplicates": (
         csv(extra=["lima,2,12", "oslo,3,8", "oslo,3,8"]),

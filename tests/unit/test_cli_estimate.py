@@ -78,7 +78,7 @@ def test_json_is_one_object_with_the_fields_of_an_estimate(run, table, method):
     assert set(answer["estimand"]) == {"kind", "population", "weighting", "window", "units"}
     assert set(answer["interval"]) == {"segments", "level", "kind", "lower", "upper"}
     assert set(answer["path"]) == {"periods", "observed", "counterfactual", "effect"}
-    assert {"incremental", "relative", "counterfactual_mean", "rank", "pre_mspe"} <= set(answer["detail"])
+    assert {"incremental", "relative", "counterfactual_mean", "pre_mspe"} <= set(answer["detail"])
     assert (answer["estimator"], answer["metric"]) == (method, "sales")
     assert [answer[f"n_{count}"] for count in ("treated", "control", "pre", "post")] == [1, 4, 4, 2]
     assert answer["path"]["periods"] == [1, 2, 3, 4, 5, 6]

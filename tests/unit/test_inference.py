@@ -181,7 +181,7 @@ def test_conformal_with_too_few_periods_is_unbounded_and_says_so() -> None:
     found = infer(Conformal(), SyntheticControl(), panel, level=0.9)
     assert found.interval is not None
     assert (found.interval.lower, found.interval.upper) == (None, None)
-    assert found.warnings == ("unbounded within the scan: 8 periods allow no p below 0.125",)
+    assert found.warnings == ("unbounded: 8 periods allow no p below 0.125 here",)
 
 
 @pytest.mark.parametrize("effect", [20.0, 1000.0, -1000.0])
@@ -204,17 +204,20 @@ def test_conformal_needs_an_estimator_that_imposes_effects() -> None:
 
 
 def placebo_p_value(panel: Panel, effect: float) -> float:
-    """Fit the treated less an effect and every group of donors one by one, and rank the ratios."""
+    """Take the effect off, fit every group one by one, and rank: donors alone for one treated unit, all units for more."""
 
     def ratio(gap: FloatArray) -> float:
         return math.sqrt(float((gap[panel.n_pre :] ** 2).mean() / (gap[: panel.n_pre] ** 2).mean()))
 
-    donors = panel.only(units=~panel.ever_treated)
+    null, n_treated = without(panel, effect), len(panel.treated_units)
+    pool = null.only(units=~panel.ever_treated) if n_treated == 1 else null
     ratios = []
-    for group in itertools.combinations(range(len(donors.units)), len(panel.treated_units)):
-        placebo = donors.assigned_to(np.isin(np.arange(len(donors.units)), group), start=panel.n_pre)
+    for group in itertools.combinations(range(len(pool.units)), n_treated):
+        placebo = pool.assigned_to(np.isin(np.arange(len(pool.units)), group), start=panel.n_pre)
         ratios.append(ratio(SyntheticControl().fit(placebo).path.effect))
-    own = ratio(SyntheticControl().fit(without(panel, effect)).path.effect)
+    own = ratio(SyntheticControl().fit(null).path.effect)
+    if n_treated > 1:
+        return sum(r >= own * (1 - 1e-9) for r in ratios) / len(ratios)
     return (1 + sum(r >= own for r in ratios)) / (1 + len(ratios))
 
 
@@ -226,7 +229,8 @@ def test_placebo_set_is_what_ranking_at_each_effect_gives(level: float, n_units:
     taus = effects_around(panel, SyntheticControl())[::3]
     assert_set_holds_what_is_not_rejected(found, taus, [placebo_p_value(panel, tau) for tau in taus], level)
     assert found.p_value == pytest.approx(placebo_p_value(panel, 0.0), abs=1e-12)
-    assert found.detail["n_placebos"] == math.comb(n_units - n_treated, n_treated)
+    n_groups = n_units - 1 if n_treated == 1 else math.comb(n_units, n_treated) - 1
+    assert found.detail["n_placebos"] == n_groups
     assert found.p_value == found.detail["rank"] / (found.detail["n_placebos"] + 1)
 
 

@@ -240,3 +240,55 @@ def test_several_metrics_share_a_page_and_the_first_success_metric_leads(study_f
     page = (published.folder / "report.html").read_text("utf-8")
     assert "again (driver, not part of the verdict)" in page
     assert Path(published.folder / "figures" / "effect_path_2.svg").exists()
+
+
+def test_small_numbers_keep_their_digits_in_pictures(study_folder, tmp_path):
+    table = (study_folder / "prop99.csv").read_text("utf-8").splitlines()
+    rows = [line.rpartition(",") for line in table[1:]]
+    small = [table[0], *(f"{head},{float(value) * 1e-6:.12g}" for head, _, value in rows)]
+    (study_folder / "prop99.csv").write_text("\n".join(small), "utf-8")
+    folder = run(study_folder, out=tmp_path / "run").folder
+    picture = (folder / "figures" / "effect_path.svg").read_text("utf-8")
+    labels = re.findall(r"<text[^>]*>([^<]*)</text>", picture)
+    assert any(re.fullmatch(r"0\.0001\d*", label) for label in labels), labels
+
+
+def test_interrupt_during_the_notebook_exits_130_and_leaves_nothing(study_folder, tmp_path):
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    words = [sys.executable, "-m", "causalbench", "run", str(study_folder), "--out", str(tmp_path / "out" / "run")]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    seen = ""
+    while "executing the notebook" not in seen:
+        seen += process.stderr.readline()
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, rest
+    assert "Traceback" not in rest
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_repeated_flags_are_refused(monkeypatch, capsys):
+    words = ["--unit", "u", "--period", "t", "--outcome", "y", "--treated", "a", "--start", "1", "--treated", "b"]
+    code, out, err = call(monkeypatch, capsys, "estimate", "did", "t.csv", *words)
+    assert (code, out) == (2, "")
+    assert err == "command line: 1 problem\n  - --treated is given twice; give it once, several names with commas\n"
+
+
+def test_name_too_long_for_the_file_system_is_refused_before_computing(monkeypatch, capsys, tmp_path):
+    code, _, err = call(monkeypatch, capsys, "run", study_path("prop99"), "--out", tmp_path / ("x" * 300))
+    assert code == 2
+    assert "can't write to" in err
+    assert "File name too long" in err
+
+
+def test_demo_spares_a_folder_with_broken_evidence(monkeypatch, capsys, tmp_path):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / EVIDENCE).write_text('{"schema": 1, "stu', "utf-8")
+    code, _, err = call(monkeypatch, capsys, "demo", "--out", tmp_path / "demo")
+    assert code == 2
+    assert "already holds a run" in err

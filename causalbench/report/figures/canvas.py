@@ -6,6 +6,7 @@ import datetime as dt
 import html
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ _STYLE: dict[Any, Any] = {
     "axes.titlecolor": INK,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
+    "axes.titlepad": 22,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -57,7 +59,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Drawing:
     """A finished figure.
 
@@ -77,6 +79,9 @@ class Drawing:
     svg: str
     alt: str
     caption: str
+
+    def __repr__(self) -> str:
+        return f"Drawing({self.name!r})"
 
     def inline(self) -> str:
         """Return the picture for a page: colours follow its theme, the alternative text is attached."""
@@ -100,7 +105,9 @@ def canvas(
     *, width: float = 7.6, height: float = 3.4, rows: int = 1, ratios: Sequence[float] = (1,)
 ) -> Iterator[tuple[Figure, list[Axes]]]:
     """Open a figure with stacked panels under the house style; nothing global is changed."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # The reader's browser has the letters that the font used for measuring lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": list(ratios)})
         yield figure, list(axes[:, 0])
@@ -111,8 +118,22 @@ def to_svg(figure: Figure) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", buffer.getvalue(), flags=re.DOTALL)
-    text = re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}".rstrip("0").rstrip("."), text)
+    text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"-?\d+\.\d{3,}", _short_coordinate, tag[0]), text)
     return text.replace("font: 9px 'DejaVu Sans'", "font: 9px 'DejaVu Sans', Verdana, sans-serif")
+
+
+def _short_coordinate(match: re.Match[str]) -> str:
+    return f"{float(match[0]):.2f}".rstrip("0").rstrip(".")
+
+
+def legend_above(axes: Axes, *, ncols: int) -> None:
+    """Place the legend between title and axes, where no line runs through it."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=ncols, borderaxespad=0.2)
+
+
+def short(name: str) -> str:
+    """Cut a long name for a picture; the page has it in full."""
+    return name if len(name) <= 32 else f"{name[:31]}…"
 
 
 def label_periods(axes: Axes, x: Sequence[Any]) -> None:

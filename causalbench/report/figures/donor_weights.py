@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from causalbench.report.figures.canvas import INK, OBSERVED, Drawing, canvas, find_estimate, to_svg
+from causalbench.report.figures.canvas import INK, OBSERVED, Drawing, canvas, find_estimate, short, to_svg
 
 _SHOWN = 12
 _VISIBLE = 5e-4
@@ -17,7 +17,7 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
     if not weights:
         return None
     ranked = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
-    shown = [(_short(unit), weight) for unit, weight in ranked[:_SHOWN] if weight >= _VISIBLE]
+    shown = [(short(unit), weight) for unit, weight in ranked[:_SHOWN] if weight >= _VISIBLE]
     rest = 1 - sum(weight for _, weight in shown)
     if rest >= _VISIBLE:
         more = sum(weight > 0 for weight in weights.values()) - len(shown)
@@ -29,7 +29,7 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         axes.set_yticks(places, names, color=INK)
         axes.bar_label(bars, [f"{100 * value:.1f}%" for value in values], padding=3, color=INK)
         axes.set_xlabel("weight in the counterfactual (%)")
-        axes.set_title("Who stands in for the treated units")
+        axes.set_title("Who stands in for the treated units", pad=8)
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.12)
         svg = to_svg(figure)
@@ -42,7 +42,3 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         caption=f"{used} of {len(weights)} donors have weight. The weights are not negative, sum to 100% and make the "
         "mean of the donors follow the treated units before the launch.",
     )
-
-
-def _short(unit: str) -> str:
-    return unit if len(unit) <= 32 else f"{unit[:31]}…"

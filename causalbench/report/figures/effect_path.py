@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from matplotlib.axes import Axes
+
 from causalbench.report.figures.canvas import (
     BAND,
     COUNTERFACTUAL,
@@ -14,8 +16,10 @@ from causalbench.report.figures.canvas import (
     canvas,
     find_estimate,
     label_periods,
+    legend_above,
     mark_launch,
     positions,
+    short,
     to_svg,
 )
 from causalbench.wording import interval_text, number
@@ -37,28 +41,17 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing:
             linestyle="--",
             label="without the launch (estimated)",
         )
-        upper.set_title(f"{metric}: what happened, and what would have happened without the launch")
-        upper.set_ylabel(metric)
-        upper.legend(loc="upper left", ncols=2, bbox_to_anchor=(0, 1.0))
-        upper.margins(y=0.18)
+        upper.set_title(f"{short(metric)}: what happened, and what would have happened without the launch")
+        upper.set_ylabel(short(metric))
+        legend_above(upper, ncols=2)
         mark_launch(upper, x[start])
         lower.axhline(0, color=MUTED, linewidth=0.8)
-        lower.plot(x, path["effect"], color=OBSERVED, linewidth=1.4, label="difference")
-        for low, high in interval["segments"] if interval else []:
-            if low is not None and high is not None:
-                label = f"{100 * interval['level']:g}% set of a constant effect"
-                lower.fill_between(x[start:], low, high, color=BAND, alpha=0.18, linewidth=0, label=label)
-        lower.hlines(
-            estimate["value"],
-            x[start],
-            x[-1],
-            color=OBSERVED,
-            linewidth=2.4,
-            label=f"mean effect {number(estimate['value'])}",
+        lower.plot(
+            x, path["effect"], color=OBSERVED, linewidth=1.4, marker="." if len(x) <= 3 else None, label="difference"
         )
+        _draw_interval(lower, x[start:], estimate)
         lower.set_ylabel("difference")
-        lower.legend(loc="upper left", ncols=3)
-        lower.margins(y=0.35)
+        legend_above(lower, ncols=3)
         mark_launch(lower, x[start])
         label_periods(lower, x)
         figure.align_ylabels([upper, lower])
@@ -74,3 +67,25 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing:
         caption="Above: the treated units' mean and its estimated path without the launch (dashed vertical line: launch). "
         "Below: their difference; before the launch it shows how well the method follows.",
     )
+
+
+def _draw_interval(axes: Axes, x: list[Any], estimate: Mapping[str, Any]) -> None:
+    """Draw the mean effect and its set over the post period; an open end reaches the frame."""
+    value, interval = estimate["value"], estimate["interval"]
+    ends = [end for segment in (interval["segments"] if interval else []) for end in segment if end is not None]
+    values = [*estimate["path"]["effect"], *ends]
+    room = 0.1 * (max(values) - min(values)) or 1.0
+    bottom, top = min(values) - room, max(values) + room
+    axes.set_ylim(bottom, top)
+    label = f"{100 * interval['level']:g}% set of a constant effect" if interval else ""
+    for low, high in interval["segments"] if interval else []:
+        span = (bottom if low is None else low, top if high is None else high)
+        if len(x) > 1:
+            axes.fill_between(x, *span, color=BAND, alpha=0.18, linewidth=0, label=label)
+        else:
+            axes.vlines(x, *span, color=BAND, alpha=0.35, linewidth=6, label=label)
+        label = ""
+    if len(x) > 1:
+        axes.hlines(value, x[0], x[-1], color=OBSERVED, linewidth=2.4, label=f"mean effect {number(value)}")
+    else:
+        axes.plot(x, [value], color=OBSERVED, marker="o", linestyle="none", label=f"mean effect {number(value)}")

@@ -16,6 +16,7 @@ from causalbench.report.figures.canvas import (
     find_check,
     find_estimate,
     label_periods,
+    legend_above,
     mark_launch,
     positions,
     to_svg,
@@ -30,10 +31,9 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
     estimate, table = find_estimate(evidence, metric), check["table"]
     start = estimate["n_pre"]
     x = positions(estimate["path"]["periods"])
-    controls = [line for line in (_scaled(gap, start) for gap in table["gaps"]) if line is not None]
-    own = _scaled(estimate["path"]["effect"], start)
-    if own is None or not controls:
+    if table["own_ratio"] is None or not table["gaps"]:
         return None
+    controls, own = [_scaled(gap, start) for gap in table["gaps"]], _scaled(estimate["path"]["effect"], start)
     reach = 1.15 * max(float(np.abs(own).max()), float(np.quantile(np.abs(np.array(controls)), 0.995)))
     beyond = sum(bool((np.abs(line) > reach).any()) for line in controls)
     with canvas(height=3.4) as (figure, (axes,)):
@@ -47,21 +47,27 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         mark_launch(axes, x[start])
         axes.set_title("The treated units' gap among those of units that got nothing")
         axes.set_ylabel("gap / its RMSPE before the launch")
-        axes.legend(loc="upper left", ncols=2)
+        legend_above(axes, ncols=2)
         svg = to_svg(figure)
-    larger, total = round(check["statistic"] * len(table["units"])), len(table["units"])
+    total, drawn = len(table["units"]), len(controls)
+    notes = [f"{beyond} of them reach beyond the frame."] if beyond else []
+    notes += [f"{drawn} of {total} are drawn, evenly by rank."] if drawn < total else []
+    notes += [f"{table['n_perfect']} fit perfectly before and are left out."] if table["n_perfect"] else []
     return Drawing(
         name="placebo_gaps",
         svg=svg,
-        alt=f"Line chart: the treated gap in bold among {total} thin lines, one for each control unit treated on paper. "
-        f"{larger} of them show a gap after the launch at least as large relative to the gap before.",
+        alt=f"Line chart: the treated gap in bold among {drawn} thin lines, each a control unit treated on paper. "
+        f"{check['reason']}",
         caption="Every thin line is a control unit to which the method was applied as if it had been treated. A line is "
-        "divided by its own root mean squared gap before the launch, so poor fits don't look like effects."
-        + (f" {beyond} of them leave the frame." if beyond else ""),
+        + " ".join(
+            [
+                "divided by its own root mean squared gap before the launch, so poor fits don't look like effects.",
+                *notes,
+            ]
+        ),
     )
 
 
-def _scaled(gap: list[float], start: int) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+def _scaled(gap: list[float], start: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     values = np.array(gap, dtype=float)
-    scale = float(np.sqrt((values[:start] ** 2).mean()))
-    return values / scale if scale > 0 else None
+    return values / float(np.sqrt((values[:start] ** 2).mean()))

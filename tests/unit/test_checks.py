@@ -1,0 +1,116 @@
+"""Checks tell what they can tell: a verdict that couldn't have been another is not evaluable."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from causalbench.checks import CATALOGUE
+from causalbench.data.panel import Panel
+from causalbench.data.simulate import factor_panel
+from causalbench.decision.headline import headline
+from causalbench.study import Study
+from causalbench.workflow.estimate import answer, generator
+
+STUDY = Study.from_mapping(
+    {
+        "study": {"name": "x", "question": "?"},
+        "data": {"source": "t.csv", "unit": "u", "period": "t"},
+        "metric": [{"name": "y", "column": "y"}],
+        "launch": {"units": ["a"], "start": 1},
+        "method": {"name": "did"},
+    }
+)
+
+
+def simulated(**changes):
+    return factor_panel(
+        **(
+            {"n_units": 20, "n_periods": 40, "n_treated": 1, "n_post": 8, "effect": 0.0, "rho": 0.3, "seed": 3}
+            | changes
+        )
+    )
+
+
+def verdict(name, panel, method, **keys):
+    found = answer(panel, method, **keys)
+    result = CATALOGUE.create(name).run(found.estimator, found.panel, found.estimate, rng=generator(0, name))
+    return result and result.verdict
+
+
+def swinging(panel, size=80.0):
+    swings = np.where(np.arange(len(panel.periods)) % 2, size, -size) * panel.treated
+    return dataclasses.replace(panel, outcome=panel.outcome + swings)
+
+
+@pytest.mark.parametrize("method", ["did", "synthetic-control"])
+@pytest.mark.parametrize("name", CATALOGUE.names())
+def test_every_check_answers_or_says_that_its_question_does_not_arise(name, method):
+    assert verdict(name, simulated(), method) in ("pass", "review", "fail", "not_evaluable", None)
+
+
+def test_leaving_out_donors_does_not_arise_without_weights():
+    assert verdict("leave-one-donor-out", simulated(), "did") is None
+
+
+@pytest.mark.parametrize(("n_treated", "inference"), [(8, "cluster"), (2, "permutation")])
+def test_set_that_always_holds_the_estimate_is_no_evidence_for_a_constant_effect(n_treated, inference):
+    panel = swinging(simulated(n_treated=n_treated))
+    assert verdict("interval-holds-estimate", panel, "did", inference=inference) == "not_evaluable"
+
+
+def test_empty_set_fails_the_check_and_is_a_misfit_in_the_headline():
+    found = answer(swinging(simulated()), "synthetic-control", inference="placebo-rank", level=0.9)
+    assert found.estimate.interval.empty
+    result = headline(STUDY, found.estimate, [])
+    assert result["verdict"] == "misfit"
+    assert result["sentence"] == "No constant effect on outcome fits the data at the 90% level."
+    assert (
+        verdict(
+            "interval-holds-estimate", swinging(simulated()), "synthetic-control", inference="placebo-rank", level=0.9
+        )
+        == "fail"
+    )
+
+
+def test_test_that_ties_with_its_mirror_image_can_not_reject_and_says_so():
+    # 3 of 6 units: the mirror image of the assignment always ties, so the smallest p is 2 of 20.
+    panel = simulated(n_units=6, n_treated=3, effect=1000.0)
+    found = answer(panel, "did", inference="permutation", level=0.95)
+    assert found.estimate.detail["smallest_p"] == pytest.approx(2 / 20)
+    assert found.estimate.p_value == pytest.approx(2 / 20)
+    assert verdict("attainable-level", panel, "did", inference="permutation", level=0.95) == "fail"
+
+
+@pytest.mark.parametrize("n_units", [4, 8])
+def test_few_controls_are_no_evidence_in_space(n_units):
+    assert verdict("placebo-in-space", simulated(n_units=n_units), "synthetic-control", level=0.95) == "not_evaluable"
+
+
+def test_one_period_before_has_no_gap_to_compare_with():
+    panel = simulated(n_periods=9, n_post=8)
+    assert verdict("placebo-in-space", panel, "did", inference="permutation") == "not_evaluable"
+
+
+def test_perfect_fit_with_more_donors_than_periods_is_overfitting():
+    donors = np.random.default_rng(1).normal(size=(30, 8))
+    outcome = np.vstack([donors[:3].mean(axis=0), donors])
+    treated = np.zeros(outcome.shape, dtype=bool)
+    treated[0, 5:] = True
+    panel = Panel(
+        outcome=outcome, treated=treated, units=tuple(f"u{i:02d}" for i in range(31)), periods=tuple(range(8))
+    )
+    assert verdict("pre-period-fit", panel, "synthetic-control", inference="placebo-rank") == "review"
+    assert verdict("placebo-in-space", panel, "synthetic-control", inference="placebo-rank") == "not_evaluable"
+
+
+def test_unbounded_set_is_not_said_to_have_ends():
+    found = answer(simulated(n_units=8), "synthetic-control", inference="placebo-rank", level=0.95)
+    assert headline(STUDY, found.estimate, [])["why"].endswith("this test can't bound the effect here.")
+
+
+def test_mean_has_no_total():
+    panel = dataclasses.replace(simulated(n_treated=6), additive=False)
+    found = answer(panel, "did").estimate
+    assert found.detail["incremental"] is None
+    assert "in total" not in headline(STUDY, found, [])["answer"]
