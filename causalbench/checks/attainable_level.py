@@ -19,12 +19,14 @@ class AttainableLevel:
 
     question: ClassVar[str] = "Could this test have shown an effect at all?"
 
-    def run(self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator) -> CheckResult:
+    def run(
+        self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator
+    ) -> CheckResult | None:
         """Compare the smallest attainable p-value with the level."""
         conclude = partial(CheckResult, name="attainable-level", question=self.question)
         smallest = estimate.detail.get("smallest_p")
         if estimate.interval is None or smallest is None:
-            return conclude(verdict="not_evaluable", reason="The p-value isn't that of a rank test.")
+            return None
         limit = 1 - estimate.interval.level
         reason = f"The smallest p-value it can give is {smallest:.3g}; showing an effect needs {limit:.3g} or less."
         possible = rejects(smallest, estimate.interval.level)

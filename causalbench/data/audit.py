@@ -206,7 +206,7 @@ def _refuse_too_little(panel: Panel, requires: Requirements, method: str) -> Non
         raise DataError(
             f"{method} needs at least {requires.min_pre} periods before the launch, the data have {panel.n_pre}",
             code="CB-D014",
-            remedy="add history before the launch",
+            remedy="add history before the launch, or lower anticipation where it is set",
         )
 
 

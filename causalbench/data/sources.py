@@ -159,7 +159,7 @@ def _reader(connection: duckdb.DuckDBPyConnection, path: Path, kind: str, unit: 
         return f"SELECT * FROM {table}"  # noqa: S608
     tokens = ", ".join(f"'{token}'" for token in _MISSING_TOKENS)
     texts = ", ".join(
-        f"count(*) FILTER ({column} NOT IN ({tokens}) AND TRY_CAST({column} AS DOUBLE) IS NULL)"
+        f"count(*) FILTER ({column} NOT IN ({tokens}) AND (TRY_CAST({column} AS DOUBLE) IS NULL OR contains({column}, '_')))"
         for column in map(identifier, candidates)
     )
     counts = connection.sql(f"SELECT {texts} FROM {table}").fetchone() or ()  # noqa: S608

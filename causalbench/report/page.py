@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from causalbench.report import figures
 from causalbench.report.figures.canvas import Drawing
-from causalbench.wording import interval_text, number, percent
+from causalbench.wording import interval_text, number
 
 _ROWS = 120
 
@@ -40,7 +40,6 @@ def render(evidence: Mapping[str, Any], drawings: Mapping[str, list[Drawing]]) -
     environment.filters |= {
         "number": number,
         "signed": lambda value: number(value, sign=True),
-        "percent": percent,
         "interval": interval_text,
         "mathml": lambda latex: Markup(convert(latex, display="block")),  # noqa: S704 - our own equations
         "picture": lambda drawing: Markup(drawing.inline()),  # noqa: S704 - drawn here, text escaped by the drawing
