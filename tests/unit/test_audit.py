@@ -180,7 +180,7 @@ def test_too_short_a_history_is_refused_with_both_numbers():
         audit(panel(OUTCOME, first=(2, 0, 0)), DONORS, method="synthetic-control")
     assert str(refused.value) == (
         "CB-D014: synthetic-control needs at least 2 periods before the launch, the data have 1\n"
-        "  To mend it: add history before the launch, or lower anticipation where it is set, or lower anticipation where it is set"
+        "  To mend it: add history before the launch, or lower anticipation where it is set"
     )
 
 

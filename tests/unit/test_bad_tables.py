@@ -279,7 +279,7 @@ def test_too_few_periods_before_the_launch_names_both_numbers(run, table):
         "",
         (
             "CB-D014: synthetic-control needs at least 2 periods before the launch, the data have 1\n"
-            "  To mend it: add history before the launch, or lower anticipation where it is set, or lower anticipation where it is set\n"
+            "  To mend it: add history before the launch, or lower anticipation where it is set\n"
         ),
     )
 
