@@ -248,6 +248,7 @@ class Audit:
     """What the estimator was given, and everything that changed on the way."""
 
     findings: tuple[Finding, ...]
+    treated: tuple[str, ...]
     coverage: Mapping[str, int]
     fingerprint: str
 

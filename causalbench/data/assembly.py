@@ -10,7 +10,7 @@ import pandas as pd
 
 from causalbench.data import calendar
 from causalbench.data.calendar import Align, Timeline
-from causalbench.data.launch import LaunchRule, kept_periods, treatment_of
+from causalbench.data.launch import LaunchRule, kept_periods, one_form, treatment_of
 from causalbench.data.reduce import Aggregate, Columns, Grain, cells, name_cells
 from causalbench.data.sources import Source
 from causalbench.errors import DataError, listing, require_one_of
@@ -39,7 +39,9 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule, reading: R
     """
     _require_known(launch, reading)
     findings: list[Finding] = []
-    table = _with_periods(cells(source, columns, summing=_summing(reading)), columns, findings)
+    table = cells(source, columns, summing=_summing(reading))
+    table["unit"] = _clean_labels(table["unit"], columns.unit, findings)
+    table = _with_periods(table, columns, findings)
     _refuse_infinite(table, columns)
     table["value"] = _cell_values(table, columns, reading, findings)
     if table["value"].isna().all():
@@ -84,6 +86,30 @@ def _require_known(launch: LaunchRule, reading: Reading) -> None:
 def _summing(reading: Reading) -> bool:
     """Tell whether any cell may be a sum or mean of several rows."""
     return reading.on_duplicate in ("sum", "mean") if reading.grain == "cell" else reading.aggregate != "count"
+
+
+def _clean_labels(labels: pd.Series[str], column: str, findings: list[Finding]) -> pd.Series[str]:
+    """Strip spaces that nobody sees and write letters in one form; two labels that become one are refused."""
+    clean = labels.map(lambda label: one_form(label).replace("\u200b", "").strip())
+    spellings: dict[str, set[str]] = {}
+    for label, tidy in zip(labels, clean, strict=True):
+        spellings.setdefault(tidy, set()).add(label)
+    pairs = [" and ".join(map(repr, sorted(forms))) for _, forms in sorted(spellings.items()) if len(forms) > 1]
+    if pairs:
+        raise DataError(
+            f"column {column!r} has {len(pairs)} units that differ only in invisible characters: {listing(pairs)}",
+            code="CB-D053",
+            remedy="write each unit in one way",
+        )
+    changed = tuple(sorted(set(clean[labels != clean])))
+    if changed:
+        message = f"{len(changed)} units in column {column!r} carry invisible characters: {listing(map(repr, changed))}"
+        findings.append(
+            Finding(
+                code="CB-D053", severity="info", message=message, action="taken out", count=len(changed), units=changed
+            )
+        )
+    return clean
 
 
 def _with_periods(table: pd.DataFrame, columns: Columns, findings: list[Finding]) -> pd.DataFrame:

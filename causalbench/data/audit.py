@@ -36,7 +36,9 @@ def audit(panel: Panel, requires: Requirements, *, method: str, on_missing: OnMi
     _refuse_too_little(repaired, requires, method)
     _warn_short_history(repaired, requires, findings)
     coverage = _coverage(panel, "before") | _coverage(repaired, "used")
-    return repaired, Audit(findings=tuple(findings), coverage=coverage, fingerprint=repaired.fingerprint)
+    return repaired, Audit(
+        findings=tuple(findings), treated=repaired.treated_units, coverage=coverage, fingerprint=repaired.fingerprint
+    )
 
 
 def _coverage(panel: Panel, when: str) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +77,13 @@ def treatment_of(
     return treatment
 
 
+def one_form(name: str) -> str:
+    """Write letters with accents in one way, whichever way the keyboard or the export wrote them."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _from_names(units: tuple[str, ...], line: Timeline, launch: LaunchRule) -> Treatment:
-    wanted = launch.units or ()
+    wanted = tuple(map(one_form, launch.units or ()))
     unknown = [name for name in wanted if name not in units]
     if unknown or not wanted:
         found = "; ".join(f"{name!r}{nearest(name, units)}" for name in unknown) or "an empty list"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,7 +52,7 @@ def cells(source: Source, columns: Columns, *, summing: bool) -> pd.DataFrame:
     pandas.DataFrame
         One row per raw (unit, period) with ``rows``, ``missing``, ``infinite``, ``low``, ``high`` and, when summing, ``total`` of
         the outcome and, where given, ``cohort_low``, ``cohort_high``, ``cohort_missing``, ``treatment_low``,
-        ``treatment_high``, ``treatment_missing``. Sorted, so the order of the table's rows leaves no trace.
+        ``treatment_high``, ``treatment_missing``; in no particular order.
 
     Raises
     ------
@@ -87,7 +86,7 @@ def cells(source: Source, columns: Columns, *, summing: bool) -> pd.DataFrame:
     if grid is not None:
         table["total"] = table["coarse"].astype(float) * grid + table["fine"].astype(float) * (grid * _FINE)
     table = table.rename(columns={"__unit": "unit", "__period": "period"})
-    table["unit"] = _clean_labels(unit_labels(table["unit"]), columns.unit)
+    table["unit"] = unit_labels(table["unit"])
     return table.reset_index(drop=True)
 
 
@@ -103,22 +102,6 @@ def unit_labels(values: pd.Series[str]) -> pd.Series[str]:
             )
         return pd.Series(numbers.astype(np.int64).astype(str), index=values.index, dtype=object)
     return values.astype(object).map(str)
-
-
-def _clean_labels(labels: pd.Series[str], column: str) -> pd.Series[str]:
-    """Strip spaces that nobody sees and write letters in one form; two labels that become one are refused."""
-    clean = labels.map(lambda label: unicodedata.normalize("NFC", label).replace("\u200b", "").strip())
-    spellings: dict[str, set[str]] = {}
-    for label, tidy in zip(labels, clean, strict=True):
-        spellings.setdefault(tidy, set()).add(label)
-    pairs = [" and ".join(map(repr, sorted(forms))) for _, forms in sorted(spellings.items()) if len(forms) > 1]
-    if pairs:
-        raise DataError(
-            f"column {column!r} has {len(pairs)} units that differ only in invisible characters: {listing(pairs)}",
-            code="CB-D053",
-            remedy="write each unit in one way",
-        )
-    return clean
 
 
 def _prepared(source: Source, columns: Columns) -> nw.LazyFrame[Any]:

@@ -70,23 +70,18 @@ def rank_set(a: FloatArray, b: FloatArray, c: FloatArray, *, scale: float) -> Ra
     b, c = b / scale, c / scale**2
     flat = np.abs(a) <= _ZERO
     level = flat & (np.abs(b) <= _ZERO)
-    lower, upper = (
-        [np.full(int((level & (c >= -_ZERO)).sum()), -np.inf)],
-        [np.full(int((level & (c >= -_ZERO)).sum()), np.inf)],
-    )
     line = flat & ~level
-    cut = -c[line] / b[line]
-    lower.append(np.where(b[line] > 0, cut, -np.inf))
-    upper.append(np.where(b[line] > 0, np.inf, cut))
+    cut, rising = -c[line] / b[line], b[line] > 0
     with np.errstate(invalid="ignore", divide="ignore"):
         root = np.sqrt(b**2 - 4 * a * c)
         far = -0.5 * (b + np.where(b >= 0, 1, -1) * root)
         ends = np.sort(np.stack([far / a, np.where(far == 0, 0.0, c / far)]), axis=0)
     real = ~flat & ~np.isnan(root)
-    between, outside, always = real & (a < 0), real & (a > 0), ~flat & np.isnan(root) & (a > 0)
-    n_always = int(always.sum())
-    lower += [ends[0][between], np.full(int(outside.sum()), -np.inf), ends[1][outside], np.full(n_always, -np.inf)]
-    upper += [ends[1][between], ends[0][outside], np.full(int(outside.sum()), np.inf), np.full(n_always, np.inf)]
+    between, outside = real & (a < 0), real & (a > 0)
+    everywhere = np.full(int(((level & (c >= -_ZERO)) | (~flat & ~real & (a > 0))).sum()), np.inf)
+    beyond = np.full(int(outside.sum()), np.inf)
+    lower = [np.where(rising, cut, -np.inf), ends[0][between], -beyond, ends[1][outside], -everywhere]
+    upper = [np.where(rising, np.inf, cut), ends[1][between], ends[0][outside], beyond, everywhere]
     return RankSet(lower=np.concatenate(lower) * scale, upper=np.concatenate(upper) * scale)
 
 

@@ -45,20 +45,21 @@ def run(
     """
     study = Study.load(path)
     if out is not None:
-        require_free(
-            out, replace=replace == "any run" or (replace == "same study" and _is_run_of(out, study.study.name))
-        )
+        require_free(out, replace=_may_replace(out, replace, study))
     found = readout(study, tell=tell)
     evidence = found.to_dict()
     folder = out or Path("runs") / f"{study.study.name}-{found.digest[:12]}"
-    may_replace = replace == "any run" or (replace == "same study" and _is_run_of(folder, study.study.name))
-    with run_folder(folder, replace=may_replace) as work:
+    with run_folder(folder, replace=_may_replace(folder, replace, study)) as work:
         (work / EVIDENCE).write_text(found.to_json(), encoding="utf-8")
         tell("drawing figures and writing the report")
         page.write(evidence, work)
         tell("executing the notebook")
         notebook.execute(path, found.digest, work, failed=folder.with_name(f"{folder.name}.failed.ipynb"))
     return Published(folder=folder, evidence=evidence)
+
+
+def _may_replace(folder: Path, replace: Replace, study: Study) -> bool:
+    return replace == "any run" or (replace == "same study" and _is_run_of(folder, study.study.name))
 
 
 def _is_run_of(folder: Path, name: str) -> bool:

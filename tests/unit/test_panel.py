@@ -420,3 +420,10 @@ def test_irregular_periods_are_warned_about_with_their_gaps():
     assert read.frequency == "irregular"
     assert [finding.code for finding in read.findings] == ["CB-D009", "CB-D039"]
     assert "2024-01-04 to 2024-01-09" in read.findings[1].message
+
+
+def test_unit_written_in_another_unicode_form_is_found_and_said():
+    decomposed = "a\u0301vila"
+    read = panel(TABLE.replace({"geo": {"a": decomposed}}), treated=[decomposed])
+    assert read.treated_units == ("\u00e1vila",)
+    assert [(finding.code, finding.action) for finding in read.findings] == [("CB-D053", "taken out")]
