@@ -98,7 +98,10 @@ def estimate(
     treatment: Annotated[str | None, typer.Option(help="Column of 0 and 1.")] = None,
     inference: Annotated[str | None, typer.Option(help=f"One of: {_INFERENCES}; default by the method's rule.")] = None,
     option: Annotated[list[str] | None, typer.Option(help="Option of the method as key=value; repeatable.")] = None,
-    on_missing: Annotated[str, typer.Option(help="error, drop_unit, drop_period, zero or impute.")] = "error",
+    covariates: Annotated[str | None, typer.Option(help="Columns that trends may depend on, comma separated.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Column of unit sizes: the effect per head of them.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="Column of clusters that hold several units.")] = None,
+    on_missing: Annotated[str, typer.Option(help="error, drop_unit, drop_period, zero, impute or keep.")] = "error",
     level: Annotated[float, typer.Option(help="Confidence level.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of whatever is drawn.")] = 0,
     as_json: AsJson = False,
@@ -107,12 +110,21 @@ def estimate(
     from causalbench.study import Study
     from causalbench.workflow.estimate import answer_study
 
+    data = {
+        "source": table.name,
+        "unit": unit,
+        "period": period,
+        "on_missing": on_missing,
+        "covariates": _names(covariates),
+        "weights": weights,
+        "cluster": cluster,
+    }
     launch = {"units": _names(treated), "start": start, "cohort": cohort, "treatment": treatment}
     chosen = {"name": method, "inference": inference, "level": level, "options": _options(option or [])}
     study = Study.from_mapping(
         {
             "study": {"name": "estimate", "question": f"effect on {outcome}"},
-            "data": {"source": table.name, "unit": unit, "period": period, "on_missing": on_missing},
+            "data": {key: value for key, value in data.items() if value is not None},
             "metric": [{"name": outcome, "column": outcome}],
             "launch": {key: value for key, value in launch.items() if value is not None},
             "method": {key: value for key, value in chosen.items() if value is not None},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from numpy.random import Generator
 
@@ -29,16 +29,26 @@ class Requirements:
     recommended_pre
         Fewer periods before the launch are warned about; two seasons are always recommended.
     max_cohorts
-        Panels with more launch dates are refused.
+        Panels with more launch dates are refused; None: any number.
     varying_controls
         Whether control units without any variation carry no information and are dropped with a warning.
+    covariates
+        Which covariates are used: ``none``, one value per ``unit``, or one per ``cell`` (unit and period).
+    weights, clusters
+        Whether units may carry weights, and belong to clusters.
+    missing_cells
+        Whether missing cells may stay (``on_missing = "keep"``).
     """
 
     min_control: int
     min_pre: int
     recommended_pre: int
-    max_cohorts: int
+    max_cohorts: int | None
     varying_controls: bool
+    covariates: Literal["none", "unit", "cell"] = "none"
+    weights: bool = False
+    clusters: bool = False
+    missing_cells: bool = False
 
 
 class Estimator(Protocol[D]):

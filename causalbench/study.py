@@ -67,8 +67,18 @@ class Data(_Table):
     unit: Name
     period: Name
     grain: Literal["cell", "event"] = "cell"
-    on_missing: Literal["error", "drop_unit", "drop_period", "zero", "impute"] = "error"
+    on_missing: Literal["error", "drop_unit", "drop_period", "zero", "impute", "keep"] = "error"
     on_duplicate: Literal["error", "exact", "sum", "mean"] = "error"
+    covariates: tuple[Name, ...] = ()
+    weights: Name | None = None
+    cluster: Name | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arrays(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("covariates"), list):
+            return {**values, "covariates": tuple(values["covariates"])}
+        return values
 
 
 class Metric(_Table):

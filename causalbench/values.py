@@ -14,6 +14,7 @@ from causalbench.artifacts import canonical_json, digest, plain
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
 
 SCHEMA = 1
 
@@ -102,13 +103,82 @@ class EffectPath:
         object.__setattr__(self, "effect", frozen_array(self.observed - self.counterfactual))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EventStudy:
+    """Effects by event time, all measured against one common reference period before the launch.
+
+    Attributes
+    ----------
+    event_times
+        Periods since the launch, ascending, without the reference; shape (K,). 0 is the first treated period.
+    values
+        Average effect at each event time, in units of the outcome; before the launch a placebo. Shape (K,).
+    covariance
+        Joint covariance of ``values``, shape (K, K).
+    n_treated
+        Number of treated units behind each value, shape (K,).
+    reference
+        The event time that every value is relative to, -1 unless anticipation moves it.
+    """
+
+    event_times: IntArray
+    values: FloatArray
+    covariance: FloatArray
+    n_treated: IntArray
+    reference: int
+
+    def __post_init__(self) -> None:
+        n = len(self.event_times)
+        for name, dtype, shape in (
+            ("event_times", np.int64, (n,)),
+            ("values", np.float64, (n,)),
+            ("covariance", np.float64, (n, n)),
+            ("n_treated", np.int64, (n,)),
+        ):
+            object.__setattr__(self, name, frozen_array(getattr(self, name), dtype=dtype, shape=shape, name=name))
+        if (np.diff(self.event_times) <= 0).any() or self.reference in self.event_times:
+            raise ValueError(f"event times must ascend and leave out the reference {self.reference}")
+
+    @property
+    def std_errors(self) -> FloatArray:
+        """Standard error of each value, shape (K,)."""
+        errors: FloatArray = np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
+        return errors
+
+    @property
+    def n_leads(self) -> int:
+        """Number of values before the launch."""
+        return int((self.event_times < 0).sum())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bands:
+    """Bands around the values of an event study; each array has shape (K,).
+
+    ``lower`` and ``upper`` hold for each event time alone; ``uniform_lower`` and ``uniform_upper`` for all at once, by the
+    quantile ``critical_value`` of the largest absolute t statistic.
+    """
+
+    level: float
+    lower: FloatArray
+    upper: FloatArray
+    uniform_lower: FloatArray
+    uniform_upper: FloatArray
+    critical_value: float
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.lower)
+        for name in ("lower", "upper", "uniform_lower", "uniform_upper"):
+            object.__setattr__(self, name, frozen_array(getattr(self, name), shape=shape, name=name))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimand:
     """What is estimated: for whom, when, in which units and with which weights."""
 
     kind: Literal["att"]
     population: str
-    weighting: Literal["unit"]
+    weighting: Literal["unit", "population"]
     window: str
     units: str
 
@@ -128,21 +198,31 @@ class Fit:
         estimators without weights.
     covariance
         Covariance of ``effect``, shape (1, 1), where the estimator has an analytic one.
+    influence
+        What each unit contributes to the error of ``effect``, shape (n_units,): the contributions add up to it, so that
+        the variance is the sum over clusters of their squared sums. None where the estimator has none.
+    event_study
+        Effects by event time with their joint covariance, where the estimator gives them.
     diagnostics
         Numbers that belong into ``detail``.
+    warnings
+        What the reader must know about the estimand or the sample here.
     """
 
     effect: float
     path: EffectPath
     weights: FloatArray | None = None
     covariance: FloatArray | None = None
+    influence: FloatArray | None = None
+    event_study: EventStudy | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.effect):
             raise ValueError(f"effect is {self.effect}")
         object.__setattr__(self, "diagnostics", dict(self.diagnostics))
-        for name in ("weights", "covariance"):
+        for name in ("weights", "covariance", "influence"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, frozen_array(getattr(self, name)))
 
@@ -161,11 +241,14 @@ class Uncertainty:
         Numbers that explain it, merged into the estimate's ``detail``.
     warnings
         What the reader must know about this inference here.
+    bands
+        Around the fit's event study, where there is one and this inference gives them.
     """
 
     interval: Interval | None
     p_value: float | None
     std_error: float | None = None
+    bands: Bands | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -196,6 +279,8 @@ class Estimate:
     p_value: float | None
     posterior_tail: float | None
     path: EffectPath
+    event_study: EventStudy | None
+    bands: Bands | None
     weights: Mapping[str, float] | None
     detail: Mapping[str, Any]
     warnings: tuple[str, ...]

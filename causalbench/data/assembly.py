@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from causalbench.data import calendar
+from causalbench.data.attributes import attributes_of
 from causalbench.data.calendar import Align, Timeline
-from causalbench.data.launch import LaunchRule, kept_periods, one_form, treatment_of
+from causalbench.data.launch import LaunchRule, Treatment, kept_periods, one_form, treatment_of
 from causalbench.data.reduce import Aggregate, Columns, Grain, cells, name_cells
 from causalbench.data.sources import Source
 from causalbench.errors import DataError, listing, require_one_of
@@ -50,12 +51,17 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule, reading: R
     _note_gaps(line, findings)
     units = tuple(sorted(table["unit"].unique()))
     treatment = treatment_of(table, units, line, columns, launch, findings)
+    if treatment.first.min() == 0:
+        table, units, treatment = _without_always_treated(table, units, treatment, line, findings)
     outcome = _grid(table, units, line)
     _note_missing(table, outcome, columns, findings)
     keep = kept_periods(line, treatment, launch, findings)
     treated = np.arange(len(line.periods)) >= treatment.first[:, None]
     _note_later_launches(units, treated, keep, findings)
+    attributes = attributes_of(table, units, line.periods, columns)
     return {
+        **attributes,
+        "covariates": attributes["covariates"][:, keep],
         "outcome": np.ascontiguousarray(outcome[:, keep]),
         "treated": treated[:, keep],
         "units": units,
@@ -67,6 +73,20 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule, reading: R
         "additive": reading.aggregate != "mean",
         "findings": tuple(findings),
     }
+
+
+def _without_always_treated(
+    table: pd.DataFrame, units: tuple[str, ...], treatment: Treatment, line: Timeline, findings: list[Finding]
+) -> tuple[pd.DataFrame, tuple[str, ...], Treatment]:
+    """Drop units that are treated in every period: without a period before the launch they say nothing about it."""
+    always = tuple(unit for unit, first in zip(units, treatment.first, strict=True) if first == 0)
+    message = f"{len(always)} units are treated from the first period {line.periods[0]} on: {listing(always)}"
+    findings.append(
+        Finding(code="CB-D023", severity="warning", message=message, action="left out", count=len(always), units=always)
+    )
+    left = tuple(unit for unit in units if unit not in set(always))
+    first = treatment.first[treatment.first > 0]
+    return table[table["unit"].isin(left)].reset_index(drop=True), left, replace(treatment, first=first)
 
 
 def _require_known(launch: LaunchRule, reading: Reading) -> None:

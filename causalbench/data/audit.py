@@ -15,7 +15,7 @@ from causalbench.errors import DataError, RefusalError, listing, require_one_of
 from causalbench.protocols import Requirements
 from causalbench.values import Audit, BoolArray, Finding, FloatArray
 
-OnMissing = Literal["error", "drop_unit", "drop_period", "zero", "impute"]
+OnMissing = Literal["error", "drop_unit", "drop_period", "zero", "impute", "keep"]
 
 
 def audit(panel: Panel, requires: Requirements, *, method: str, on_missing: OnMissing = "error") -> tuple[Panel, Audit]:
@@ -29,8 +29,10 @@ def audit(panel: Panel, requires: Requirements, *, method: str, on_missing: OnMi
         If the method can't answer with these units, periods or launch dates.
     """
     require_one_of("on_missing", on_missing, get_args(OnMissing))
+    _refuse_unused_columns(panel, requires, method)
     findings = list(panel.findings)
-    repaired = _without_missing(panel, on_missing, findings)
+    repaired = _with_missing_kept(panel, requires, method, findings) if on_missing == "keep" else None
+    repaired = repaired or _without_missing(panel, on_missing, findings)
     repaired = _without_constant_units(repaired, requires, findings)
     _judge_constant_treated(repaired, findings)
     _refuse_too_little(repaired, requires, method)
@@ -192,11 +194,43 @@ def _calendar_position(periods: Sequence[Period]) -> FloatArray:
     return np.array([step.total_seconds() if isinstance(step, dt.timedelta) else step for step in steps], dtype=float)
 
 
+def _refuse_unused_columns(panel: Panel, requires: Requirements, method: str) -> None:
+    """Refuse columns that the study names and the method would not look at; nothing is left out in silence."""
+    given = (
+        (bool(panel.covariate_names) and requires.covariates == "none", "covariates"),
+        (panel.weights is not None and not requires.weights, "weights"),
+        (panel.cluster is not None and not requires.clusters, "clusters"),
+    )
+    for unused, what in given:
+        if unused:
+            raise RefusalError(
+                f"{method} uses no {what}", remedy=f"leave {what} out, or choose a method that uses them"
+            )
+    if requires.covariates == "unit":
+        _ = panel.unit_covariates  # refuses what varies within a unit
+
+
+def _with_missing_kept(panel: Panel, requires: Requirements, method: str, findings: list[Finding]) -> Panel:
+    missing = int(np.isnan(panel.outcome).sum())
+    if missing and not requires.missing_cells:
+        raise RefusalError(
+            f"{method} needs every cell, {missing} of {panel.outcome.size} are missing",
+            code="CB-D001",
+            remedy='choose another on_missing, such as "drop_unit"',
+        )
+    if missing:
+        message = f"{missing} of {panel.outcome.size} cells are missing"
+        findings.append(
+            Finding(code="CB-D001", severity="warning", message=message, action="kept as missing", count=missing)
+        )
+    return panel
+
+
 def _refuse_too_little(panel: Panel, requires: Requirements, method: str) -> None:
-    if len(panel.cohorts) > requires.max_cohorts:
+    if requires.max_cohorts is not None and len(panel.cohorts) > requires.max_cohorts:
         raise RefusalError(
             f"{method} needs one launch date, the data have {len(panel.cohorts)}: {listing(panel.cohorts)}",
-            remedy="study one cohort with the units never treated; comparing early with late launches misleads here",
+            remedy="use group-time, which compares each cohort with units that aren't treated yet",
         )
     if len(panel.donor_pool) < requires.min_control:
         raise RefusalError(

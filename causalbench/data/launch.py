@@ -66,13 +66,14 @@ def treatment_of(
         treatment = _from_names(units, line, launch)
     if (treatment.first == len(line.periods)).all():
         raise DataError("no unit is treated within the data", code="CB-D012", remedy="check the launch")
-    always = [unit for unit, first in zip(units, treatment.first, strict=True) if first == 0]
-    if always:
+    treated = treatment.first[treatment.first < len(line.periods)]
+    if (treated == 0).all():
+        always = [unit for unit, first in zip(units, treatment.first, strict=True) if first == 0]
         raise DataError(
-            f"{len(always)} units are treated from the first period {line.periods[0]} on: {listing(always)}; "
+            f"all {len(always)} treated units are treated from the first period {line.periods[0]} on: {listing(always)}; "
             "without a period before the launch they say nothing about its effect",
             code="CB-D023",
-            remedy="add history, or remove these units from the table",
+            remedy="add history before the launch",
         )
     return treatment
 
@@ -192,12 +193,20 @@ def kept_periods(
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Leave out partly treated periods, those that may anticipate the launch, and those after the end of interest."""
     keep = np.ones(len(line.periods), dtype=bool)
-    start = int(treatment.first.min())
+    dates = set(treatment.first.tolist()) - {len(line.periods)}
+    if launch.anticipation and len(dates) > 1:
+        raise DataError(
+            f"anticipation = {launch.anticipation} under [launch] leaves out periods before one launch date, the data have "
+            f"{len(dates)}",
+            code="CB-D062",
+            remedy="set it under [method.options] of group-time instead, which moves each cohort's reference period",
+        )
+    start = min(dates)
     reasons = [("CB-D013", "are treated in part", sorted(treatment.partial))]
     reasons.append(("CB-D062", "may anticipate the launch", list(range(max(start - launch.anticipation, 0), start))))
     if launch.end is not None:
         end = calendar.read_one(launch.end, line.periods[0], what="launch end")
-        if end < line.periods[start]:  # type: ignore[operator]
+        if end < line.periods[start]:
             raise DataError(
                 f"launch end {end} lies before the launch {line.periods[start]}",
                 code="CB-D012",

@@ -12,7 +12,7 @@ import numpy as np
 from causalbench.artifacts import digest
 from causalbench.data.calendar import Align, Period
 from causalbench.errors import DataError, listing, nearest
-from causalbench.values import BoolArray, Finding, FloatArray, frozen_array
+from causalbench.values import BoolArray, Finding, FloatArray, IntArray, frozen_array
 
 if TYPE_CHECKING:
     from causalbench.data.assembly import OnDuplicate
@@ -37,6 +37,12 @@ class Panel:
         Spacing of the periods and how many of them make a season.
     additive
         Whether outcomes add up over units and periods to a total; false for a mean or a rate.
+    covariates, covariate_names
+        Values by unit and period, shape (n_units, n_periods, n_covariates), NaN where a cell has no row; and their names.
+    weights
+        Size of each unit in a population-weighted effect, shape (n_units,), positive; None: every unit counts the same.
+    cluster
+        Label of the cluster that each unit belongs to; None: units are independent of each other.
     findings
         What was met and changed while the panel was built.
     excluded
@@ -56,6 +62,10 @@ class Panel:
     frequency: str = "number"
     season: int = 1
     additive: bool = True
+    covariates: FloatArray = field(default_factory=lambda: np.empty(0))
+    covariate_names: tuple[str, ...] = ()
+    weights: FloatArray | None = None
+    cluster: tuple[str, ...] | None = None
     findings: tuple[Finding, ...] = field(default=())
     excluded: tuple[str, ...] = field(default=())
 
@@ -63,6 +73,14 @@ class Panel:
         shape = (len(self.units), len(self.periods))
         object.__setattr__(self, "outcome", frozen_array(self.outcome, shape=shape, name="outcome"))
         object.__setattr__(self, "treated", frozen_array(self.treated, dtype=bool, shape=shape, name="treated"))
+        cells = np.reshape(self.covariates, (*shape, len(self.covariate_names)))
+        object.__setattr__(self, "covariates", frozen_array(cells, name="covariates"))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", frozen_array(self.weights, shape=shape[:1], name="weights"))
+            if not np.isfinite(self.weights).all() or self.weights.min() <= 0:
+                raise ValueError("weights must be positive")
+        if self.cluster is not None and len(self.cluster) != len(self.units):
+            raise ValueError("every unit needs a cluster")
         if len(set(self.units)) != len(self.units):
             raise ValueError("units must be distinct")
         if list(self.periods) != sorted(set(self.periods)):
@@ -91,6 +109,9 @@ class Panel:
         aggregate: Aggregate = "sum",
         on_duplicate: OnDuplicate = "error",
         metric: str | None = None,
+        covariates: Iterable[str] = (),
+        weights: str | None = None,
+        cluster: str | None = None,
     ) -> Self:
         """Build a panel from a long table; aggregation runs in the table's own engine.
 
@@ -121,6 +142,12 @@ class Panel:
             What to do with a second row of a cell: ``error``, ``exact``, ``sum``, ``mean``.
         metric
             Name of the outcome in reports; the column's name by default.
+        covariates
+            Numeric columns that parallel trends may depend on.
+        weights
+            Column with each unit's size, for a population-weighted effect; constant within a unit.
+        cluster
+            Column with the cluster of each unit, such as its state; constant within a unit.
 
         Raises
         ------
@@ -142,7 +169,16 @@ class Panel:
         return cls(
             **assembly.assemble(
                 sources.from_object(table),
-                Columns(unit=unit, period=period, outcome=outcome, cohort=cohort, treatment=treatment),
+                Columns(
+                    unit=unit,
+                    period=period,
+                    outcome=outcome,
+                    cohort=cohort,
+                    treatment=treatment,
+                    covariates=_names(covariates) or (),
+                    weights=weights,
+                    cluster=cluster,
+                ),
                 launch=LaunchRule(
                     units=_names(treated),
                     start=start,
@@ -157,7 +193,7 @@ class Panel:
         )
 
     @cached_property
-    def first_treated(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def first_treated(self) -> IntArray:
         """Index of each unit's first treated period, n_periods for units never treated; shape (n_units,)."""
         return np.where(self.treated.any(axis=1), self.treated.argmax(axis=1), len(self.periods))
 
@@ -181,6 +217,54 @@ class Panel:
         """Distinct first treated periods."""
         return tuple(self.periods[i] for i in sorted(set(self.first_treated.tolist())) if i < len(self.periods))
 
+    @cached_property
+    def cluster_codes(self) -> IntArray:
+        """Number of each unit's cluster, from 0 up in order of the labels; shape (n_units,)."""
+        if self.cluster is None:
+            return np.arange(len(self.units))
+        codes: IntArray = np.unique(np.array(self.cluster, dtype=object), return_inverse=True)[1]
+        return codes
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters; of units where there is no cluster column."""
+        return int(self.cluster_codes.max()) + 1
+
+    @property
+    def n_treated_clusters(self) -> int:
+        """Number of clusters with a treated unit."""
+        return len(np.unique(self.cluster_codes[self.ever_treated]))
+
+    @property
+    def n_control_clusters(self) -> int:
+        """Number of clusters with a unit never treated."""
+        return len(np.unique(self.cluster_codes[~self.ever_treated]))
+
+    @cached_property
+    def unit_covariates(self) -> FloatArray:
+        """Covariates that are constant within every unit, shape (n_units, n_covariates).
+
+        Raises
+        ------
+        DataError
+            Where one varies within a unit, or a unit has no value.
+        """
+        if not self.covariate_names:
+            return np.empty((len(self.units), 0))
+        known = ~np.isnan(self.covariates)
+        low: FloatArray = np.where(known, self.covariates, np.inf).min(axis=1)
+        high = np.where(known, self.covariates, -np.inf).max(axis=1)
+        for j, name in enumerate(self.covariate_names):
+            for bad, what in ((low[:, j] > high[:, j], "has no value for"), (low[:, j] < high[:, j], "varies within")):
+                if bad.any():
+                    units = [unit for unit, flag in zip(self.units, bad, strict=True) if flag]
+                    raise DataError(
+                        f"covariate {name!r} {what} {len(units)} units: {listing(units)}",
+                        code="CB-D064",
+                        remedy="give each unit one value, known before the launch",
+                    )
+        return low
+
     @property
     def n_pre(self) -> int:
         """Number of periods before the first launch."""
@@ -195,9 +279,14 @@ class Panel:
     def fingerprint(self) -> str:
         """SHA-256 of labels, outcome and treatment in canonical order."""
         labels = [self.metric, self.units, self.periods]
-        return digest(digest(labels).encode() + self.outcome.tobytes() + self.treated.tobytes())
+        content = digest(labels).encode() + self.outcome.tobytes() + self.treated.tobytes()
+        if self.covariate_names:
+            content += digest(self.covariate_names).encode() + self.covariates.tobytes()
+        if self.weights is not None:
+            content += self.weights.tobytes()
+        return digest(content if self.cluster is None else content + digest(self.cluster).encode())
 
-    def index(self, units: Iterable[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def index(self, units: Iterable[str]) -> IntArray:
         """Return the row numbers of named units."""
         position = {unit: i for i, unit in enumerate(self.units)}
         return np.array([position[unit] for unit in units], dtype=np.int64)
@@ -238,6 +327,11 @@ class Panel:
             self,
             outcome=self.outcome[np.ix_(rows, columns)],
             treated=self.treated[np.ix_(rows, columns)],
+            covariates=self.covariates[np.ix_(rows, columns)],
+            weights=None if self.weights is None else self.weights[rows],
+            cluster=None
+            if self.cluster is None
+            else tuple(c for c, keep in zip(self.cluster, rows, strict=True) if keep),
             units=tuple(unit for unit, keep in zip(self.units, rows, strict=True) if keep),
             periods=tuple(period for period, keep in zip(self.periods, columns, strict=True) if keep),
         )

@@ -29,11 +29,19 @@ class Columns:
     outcome: str
     cohort: str | None = None
     treatment: str | None = None
+    covariates: tuple[str, ...] = ()
+    weights: str | None = None
+    cluster: str | None = None
 
     def named(self) -> dict[str, str]:
-        """Return the roles in use and their columns."""
-        roles = {role: getattr(self, role) for role in self.__slots__}
-        return {role: column for role, column in roles.items() if column is not None}
+        """Return the roles in use and their columns; covariates are numbered."""
+        roles = ("unit", "period", "outcome", "cohort", "treatment", "weights", "cluster")
+        single = {role: column for role in roles if (column := getattr(self, role)) is not None}
+        return single | {f"covariate_{i}": column for i, column in enumerate(self.covariates)}
+
+    def carried(self) -> dict[str, str]:
+        """Return the roles whose smallest and largest value of every cell are wanted, and their columns."""
+        return {role: column for role, column in self.named().items() if role not in ("unit", "period", "outcome")}
 
 
 def cells(source: Source, columns: Columns, *, summing: bool) -> pd.DataFrame:
@@ -51,8 +59,8 @@ def cells(source: Source, columns: Columns, *, summing: bool) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per raw (unit, period) with ``rows``, ``missing``, ``infinite``, ``low``, ``high`` and, when summing, ``total`` of
-        the outcome and, where given, ``cohort_low``, ``cohort_high``, ``cohort_missing``, ``treatment_low``,
-        ``treatment_high``, ``treatment_missing``; in no particular order.
+        the outcome and, for each column carried along (launch, covariates, weights, cluster), ``<role>_low``, ``<role>_high`` and
+        ``<role>_missing``; in no particular order.
 
     Raises
     ------
@@ -108,7 +116,7 @@ def _prepared(source: Source, columns: Columns) -> nw.LazyFrame[Any]:
     """Select the columns in use and mark what is missing or infinite, so that plain sums and extremes are left to do."""
     frame = _by_role(source, columns).with_columns(nw.col("__outcome").cast(nw.Float64).alias("__value"))
     schema = frame.collect_schema()
-    for role in _launch_columns(columns):
+    for role in columns.carried():
         cell = nw.col(f"__{role}")
         if schema[f"__{role}"].is_float():
             frame = frame.with_columns(nw.when(~cell.is_nan()).then(cell).alias(f"__{role}"))
@@ -122,7 +130,7 @@ def _prepared(source: Source, columns: Columns) -> nw.LazyFrame[Any]:
     )
     return frame.with_columns(
         (nw.col("__infinite") - nw.col("__missing")).alias("__infinite"),
-        *(nw.col(f"__{role}").is_null().cast(nw.Int64).alias(f"__{role}_missing") for role in _launch_columns(columns)),
+        *(nw.col(f"__{role}").is_null().cast(nw.Int64).alias(f"__{role}_missing") for role in columns.carried()),
     )
 
 
@@ -150,10 +158,6 @@ def _split(prepared: nw.LazyFrame[Any], grid: float) -> nw.LazyFrame[Any]:
     return frame.with_columns(nw.col("__coarse").cast(nw.Int64), nw.col("__fine").cast(nw.Int64))
 
 
-def _launch_columns(columns: Columns) -> dict[str, str]:
-    return {role: column for role, column in columns.named().items() if role in ("cohort", "treatment")}
-
-
 def _measures(columns: Columns, *, summing: bool) -> list[nw.Expr]:
     value = nw.col("__value")
     measures = [
@@ -165,7 +169,7 @@ def _measures(columns: Columns, *, summing: bool) -> list[nw.Expr]:
     ]
     if summing:
         measures += [nw.col("__coarse").sum().alias("coarse"), nw.col("__fine").sum().alias("fine")]
-    for role in _launch_columns(columns):
+    for role in columns.carried():
         cell = nw.col(f"__{role}")
         measures += [cell.min().alias(f"{role}_low"), cell.max().alias(f"{role}_high")]
         measures += [nw.col(f"__{role}_missing").sum().alias(f"{role}_missing")]
@@ -199,14 +203,20 @@ def _looks_like_period(name: str) -> bool:
 
 
 def _require_numbers(source: Source, columns: Columns, schema: nw.Schema) -> None:
-    dtype = schema[columns.outcome]
+    """Refuse text where numbers belong; the outcome's problem is told before those of other columns."""
+    for role, name in columns.named().items():
+        if role in ("outcome", "weights") or role.startswith("covariate_"):
+            _require_number(source, role.partition("_")[0], name, schema[name])
+
+
+def _require_number(source: Source, role: str, name: str, dtype: nw.dtypes.DType) -> None:
     if dtype.is_numeric() or dtype == nw.Boolean:
         return
-    column = nw.col(columns.outcome)
+    column = nw.col(name)
     sample = source.frame.select(column).filter(~column.is_null()).head(1000).collect(backend="pandas").to_pandas()
-    texts = [value for value in sample[columns.outcome] if not _is_number(value)] or list(sample[columns.outcome])
+    texts = [value for value in sample[name] if not _is_number(value)] or list(sample[name])
     raise DataError(
-        f"outcome column {columns.outcome!r} holds no plain numbers ({dtype}), for example {', '.join(map(repr, texts[:3]))}",
+        f"{role} column {name!r} holds no plain numbers ({dtype}), for example {', '.join(map(repr, texts[:3]))}",
         code="CB-D020",
         remedy="store plain numbers: no thousands separators, signs of currency or percent",
     )

@@ -42,7 +42,14 @@ def read_panel(study: Study, metric: Metric) -> Panel:
         path = study.folder / str(data.source)
         source = sources.from_file(path, folder=study.folder, unit=data.unit, period=data.period)
     columns = Columns(
-        unit=data.unit, period=data.period, outcome=metric.column, cohort=launch.cohort, treatment=launch.treatment
+        unit=data.unit,
+        period=data.period,
+        outcome=metric.column,
+        cohort=launch.cohort,
+        treatment=launch.treatment,
+        covariates=data.covariates,
+        weights=data.weights,
+        cluster=data.cluster,
     )
     rule = LaunchRule(
         units=launch.units, start=launch.start, end=launch.end, anticipation=launch.anticipation, align=launch.align
@@ -76,7 +83,8 @@ def estimate(
     seed
         Seed of whatever is drawn.
     on_missing
-        What to do with missing cells: ``error``, ``drop_unit``, ``drop_period``, ``zero``, ``impute``.
+        What to do with missing cells: ``error``, ``drop_unit``, ``drop_period``, ``zero``, ``impute``, or ``keep`` where the
+        method can do without balance.
     options
         The estimator's options.
 
@@ -167,10 +175,13 @@ def generator(seed: int, *task: str) -> np.random.Generator:
 
 def _compose(panel: Panel, fit: Fit, uncertainty: Uncertainty, *, method: str, inference: str) -> Estimate:
     n_treated, n_post = len(panel.treated_units), panel.n_post
-    counterfactual = float(fit.path.counterfactual[panel.n_pre :].mean())
+    cells = panel.treated & ~np.isnan(panel.outcome)
+    sizes = cells if panel.weights is None else cells * panel.weights[:, None]
+    observed = float((np.nan_to_num(panel.outcome) * sizes).sum() / sizes.sum())
+    counterfactual = observed - fit.effect
     period = "period" if panel.frequency in ("number", "irregular") else panel.frequency
     detail = {
-        "incremental": fit.effect * int(panel.treated.sum()) if panel.additive else None,
+        "incremental": fit.effect * int(cells.sum()) if panel.additive and panel.weights is None else None,
         "relative": fit.effect / counterfactual if counterfactual > 0 else None,
         "counterfactual_mean": counterfactual,
         **fit.diagnostics,
@@ -185,7 +196,7 @@ def _compose(panel: Panel, fit: Fit, uncertainty: Uncertainty, *, method: str, i
         estimand=Estimand(
             kind="att",
             population=listing(panel.treated_units, limit=8),
-            weighting="unit",
+            weighting="unit" if panel.weights is None else "population",
             window=f"{panel.periods[panel.n_pre]} to {panel.periods[-1]}",
             units=f"{panel.metric} per {panel.unit_name} and {period}",
         ),
@@ -197,9 +208,11 @@ def _compose(panel: Panel, fit: Fit, uncertainty: Uncertainty, *, method: str, i
         p_value=uncertainty.p_value,
         posterior_tail=None,
         path=fit.path,
+        event_study=fit.event_study,
+        bands=uncertainty.bands,
         weights=weights,
         detail=detail,
-        warnings=uncertainty.warnings,
+        warnings=(*fit.warnings, *uncertainty.warnings),
         n_treated=n_treated,
         n_control=len(panel.donor_pool),
         n_pre=panel.n_pre,

@@ -48,7 +48,7 @@ def edited(old, new):
     return GOOD.replace(old, new)
 
 
-DATA_KEYS = "grain, on_duplicate, on_missing, period, source, sql, unit"
+DATA_KEYS = "cluster, covariates, grain, on_duplicate, on_missing, period, source, sql, unit, weights"
 LAUNCH_KEYS = "align, anticipation, assignment, cohort, end, start, treatment, units"
 WRONG = {
     "unknown key": (
@@ -271,7 +271,7 @@ seed = -1
     assert found[:-1] == [
         "[study] name (line 2): String should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$', found 'spring sale'",
         "[data] unit is missing (line 4)",
-        "[data] on_missing (line 8): Input should be 'error', 'drop_unit', 'drop_period', 'zero' or 'impute', found 'drop'",
+        "[data] on_missing (line 8): Input should be 'error', 'drop_unit', 'drop_period', 'zero', 'impute' or 'keep', found 'drop'",
         f"[data] unti (line 6) is not a key (did you mean 'unit'?); allowed here: {DATA_KEYS}",
         "[[metric]] agregate (line 15) is not a key (did you mean 'aggregate'?); allowed here: aggregate, column, name, role",
         "[run] seed (line 23): Input should be greater than or equal to 0, found -1",

@@ -170,9 +170,9 @@ REFUSED = {
         csv(),
         ("--treated", "lima", "--start", "1"),
         (
-            "CB-D023: 1 units are treated from the first period 1 on: lima; without a period before the launch they say "
+            "CB-D023: all 1 treated units are treated from the first period 1 on: lima; without a period before the launch they say "
             "nothing about its effect\n"
-            "  To mend it: add history, or remove these units from the table\n"
+            "  To mend it: add history before the launch\n"
         ),
     ),
     "A18 misspelt columns": (
@@ -300,7 +300,7 @@ def test_two_launch_dates_are_refused_with_exit_3_and_both_dates(run, table):
     text = with_column("first", lambda city, _: {"lima": 5, "oslo": 4}.get(city, ""))
     code, out, err = run(*arguments(table(text), "--cohort", "first"))
     assert (code, out) == (3, "")
-    assert "did needs one launch date, the data have 2: 4, 5\n  To mend it: study one cohort" in err
+    assert "did needs one launch date, the data have 2: 4, 5\n  To mend it: use group-time" in err
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ SALES = {
     "rome": (12, 13, 13, 14, 15, 15),
 }
 FIELDS = {
+    "event_study",
+    "bands",
     "metric",
     "estimand",
     "estimator",
@@ -164,7 +166,7 @@ WRONG = {
     ),
     "unknown rule": (
         ["--on-missing", "drop"],
-        "  - [data] on_missing: Input should be 'error', 'drop_unit', 'drop_period', 'zero' or 'impute', found 'drop'",
+        "  - [data] on_missing: Input should be 'error', 'drop_unit', 'drop_period', 'zero', 'impute' or 'keep', found 'drop'",
     ),
 }
 
