@@ -237,8 +237,10 @@ class Panel:
 
     @property
     def n_control_clusters(self) -> int:
-        """Number of clusters with a unit never treated."""
-        return len(np.unique(self.cluster_codes[~self.ever_treated]))
+        """Number of clusters with a unit never treated; where there are none, with a unit launched after the first ones."""
+        never = ~self.ever_treated
+        controls = never if never.any() else self.first_treated > self.n_pre
+        return len(np.unique(self.cluster_codes[controls]))
 
     @cached_property
     def unit_covariates(self) -> FloatArray:
