@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.random import Generator
 
@@ -72,6 +74,77 @@ def factor_panel(
     return Panel(
         outcome=level + common + noise + effect * treated,
         treated=treated,
+        units=tuple(f"u{i:03d}" for i in range(n_units)),
+        periods=tuple(range(1, n_periods + 1)),
+    )
+
+
+def staggered_panel(
+    *,
+    n_units: int,
+    n_periods: int,
+    launches: Sequence[int],
+    n_never: int,
+    effect: float,
+    growth: float = 0.0,
+    rho: float,
+    seed: int,
+) -> Panel:
+    r"""Draw a phased rollout whose effect depends on the cohort's time since its launch.
+
+    .. math:: y_{it} = 10 + \alpha_i + \lambda_t + u_{it} + (\tau + \gamma e_{it}) D_{it}
+
+    with :math:`\alpha_i, \lambda_t \sim N(0, 1)`, stationary AR(1) noise of variance 1, and :math:`e_{it}` the number of
+    periods since the launch. Which units launch when is drawn at random.
+
+    Parameters
+    ----------
+    n_units, n_periods
+        Size of the panel.
+    launches
+        Index of the first treated period of each cohort; units are spread over them evenly.
+    n_never
+        Number of units never treated.
+    effect, growth
+        Effect in the first treated period, and what each later period adds to it.
+    rho
+        Autocorrelation of the noise, above -1 and below 1.
+    seed
+        Equal seeds give equal panels.
+
+    Returns
+    -------
+    Panel
+        Units ``u000``, ``u001``, ...; periods 1, 2, ...
+
+    Raises
+    ------
+    ValueError
+        If a launch lies outside the periods, units don't suffice, or ``rho`` isn't stationary.
+
+    Examples
+    --------
+    >>> panel = staggered_panel(
+    ...     n_units=9, n_periods=6, launches=(2, 4), n_never=3, effect=1.0, growth=0.5, rho=0.0, seed=0
+    ... )
+    >>> panel.cohorts, len(panel.donor_pool)
+    ((3, 5), 3)
+    """
+    if not launches or min(launches) < 1 or max(launches) >= n_periods:
+        raise ValueError(f"launches {tuple(launches)} must lie within periods 1 to {n_periods - 1}")
+    if not 0 <= n_never <= n_units - len(launches):
+        raise ValueError(f"{n_units} units can't hold {len(launches)} cohorts and {n_never} units never treated")
+    if not -1 < rho < 1:
+        raise ValueError(f"rho is {rho}, it must lie strictly between -1 and 1")
+    rng = np.random.default_rng(seed)
+    dates = [launches[i % len(launches)] for i in range(n_units - n_never)] + [n_periods] * n_never
+    first = rng.permutation(dates)[:, None]
+    since = np.arange(n_periods) - first
+    level, common = rng.standard_normal((n_units, 1)), rng.standard_normal(n_periods)
+    noise = _autoregression(n_units, n_periods, rho, rng)
+    return Panel(
+        outcome=10 + level + common + noise + (since >= 0) * (effect + growth * since),
+        treated=since >= 0,
         units=tuple(f"u{i:03d}" for i in range(n_units)),
         periods=tuple(range(1, n_periods + 1)),
     )

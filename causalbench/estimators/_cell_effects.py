@@ -64,14 +64,12 @@ def cells_from_moments(moments: CohortMoments, cells: list[Cell]) -> CellEffects
     """
     n_cohorts, n_periods = moments.means.shape
     counts, means = moments.counts, moments.means
-    values = np.empty(len(cells))
     constant, slope = np.zeros((n_cohorts, len(cells))), np.zeros((n_cohorts, n_periods, len(cells)))
     for k, cell in enumerate(cells):
         pool = list(cell.controls)
         change = means[:, cell.period] - means[:, cell.base]
         n_pool = counts[pool].sum()
         pooled = counts[pool] @ change[pool] / n_pool
-        values[k] = change[cell.cohort] - pooled
         constant[pool, k] = -(change[pool] - pooled) / n_pool
         for column, sign in ((cell.period, 1.0), (cell.base, -1.0)):
             slope[cell.cohort, column, k] = sign / counts[cell.cohort]
@@ -79,13 +77,37 @@ def cells_from_moments(moments: CohortMoments, cells: list[Cell]) -> CellEffects
     influence = CohortInfluence(constant=constant, slope=slope, counts=counts, scatter=moments.scatter)
     return CellEffects(
         cells=tuple(cells),
-        values=values,
+        values=cell_values(means, counts, cells),
         influence=influence,
         first_treated=moments.first_treated,
         counts=counts,
         shares=counts / counts.sum(),
         means=means,
     )
+
+
+def cell_values(means: FloatArray, counts: IntArray, cells: list[Cell]) -> FloatArray:
+    """Return the effects of cells for one or many assignments.
+
+    Parameters
+    ----------
+    means
+        Mean outcome by cohort and period, shape (..., n_cohorts, n_periods).
+    counts
+        Units per cohort, shape (..., n_cohorts).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (..., K).
+    """
+    values = np.empty((*means.shape[:-2], len(cells)))
+    for k, cell in enumerate(cells):
+        pool = list(cell.controls)
+        change = means[..., cell.period] - means[..., cell.base]
+        pooled = (counts[..., pool] * change[..., pool]).sum(axis=-1) / counts[..., pool].sum(axis=-1)
+        values[..., k] = change[..., cell.cohort] - pooled
+    return values
 
 
 def cells_from_clusters(panel: Panel, moments: CohortMoments, cells: list[Cell]) -> CellEffects:

@@ -292,3 +292,15 @@ def test_doubly_robust_survives_either_model_being_wrong() -> None:
         found = panel_effect(change, treated, design, ones, method=method, odds=odds)
         error = float(np.sqrt((found.contributions**2).sum()))
         assert abs(found.value - 1) < 4 * error < 0.4
+
+
+@pytest.mark.parametrize("control", ["never_treated", "not_yet_treated"])
+def test_many_assignments_of_several_launches_equal_one_fit_each(control: Any) -> None:
+    panel, rng = staggered(19), np.random.default_rng(19)
+    launches = np.array([rng.permutation(panel.first_treated) for _ in range(5)])
+    for row, fit in zip(launches, GroupTime(control=control).fit_many(panel, launches), strict=True):
+        treated = np.arange(N_PERIODS) >= row[:, None]
+        alone = GroupTime(control=control).fit(replace(panel, treated=treated))
+        assert fit.effect == pytest.approx(alone.effect, abs=1e-12)
+        np.testing.assert_allclose(fit.path.effect, alone.path.effect, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(fit.path.observed, alone.path.observed, rtol=0, atol=1e-12)
