@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from causalbench.values import IntArray
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
 
 Control = Literal["never_treated", "not_yet_treated"]
 BasePeriod = Literal["varying", "universal"]

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from causalbench.values import BoolArray, FloatArray
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float64]
+
 
 Method = Literal["dr", "ipw", "reg"]
 
