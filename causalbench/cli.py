@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from causalbench.artifacts import shipped_names
 from causalbench.catalogue import Catalogue
 from causalbench.errors import CausalbenchError, StudyError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 _METHODS = ", ".join(Catalogue("causalbench.estimators", "method").names())
 _INFERENCES = ", ".join(Catalogue("causalbench.inference", "inference").names())
+_TEMPLATES = ", ".join(shipped_names("notebooks", ".ipynb"))
 
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file, or the folder that holds study.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -50,6 +52,19 @@ def demo(out: Out = None) -> None:
     from causalbench.report.publish import run
 
     _say_published(run(study_path("geolift"), out=out, replace="same study", tell=_tell))
+
+
+@app.command()
+def new(
+    name: Annotated[Path, typer.Argument(metavar="NAME", help="Folder to make; its last part names the study.")],
+    template: Annotated[str, typer.Option(help=f"Notebook to start from, one of: {_TEMPLATES}.")] = "launch_readout",
+) -> None:
+    """Make a folder with a study file, a small real table and a notebook: it runs at once, then put in your own."""
+    from causalbench.workflow.scaffold import scaffold
+
+    files = scaffold(name, template=template)
+    typer.echo(f"{name} holds {', '.join(files)}")
+    typer.echo(f"Run it:  causalbench run {name}\nThen put in your own table and edit {name / 'study.toml'}")
 
 
 @app.command()
@@ -101,6 +116,13 @@ def estimate(
     covariates: Annotated[str | None, typer.Option(help="Columns that trends may depend on, comma separated.")] = None,
     weights: Annotated[str | None, typer.Option(help="Column of unit sizes: the effect per head of them.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Column of clusters that hold several units.")] = None,
+    denominator: Annotated[str | None, typer.Option(help="Column to divide by: a ratio of sums in every cell.")] = None,
+    transform: Annotated[str | None, typer.Option(help="log: effects in log points.")] = None,
+    date_format: Annotated[
+        str | None, typer.Option(help="How periods are written, such as %d/%m/%Y; default ISO.")
+    ] = None,
+    decimal: Annotated[str | None, typer.Option(help="Decimal mark of numbers stored as text: . or ,")] = None,
+    thousands: Annotated[str | None, typer.Option(help="Mark between groups of three digits of such numbers.")] = None,
     on_missing: Annotated[str, typer.Option(help="error, drop_unit, drop_period, zero, impute or keep.")] = "error",
     level: Annotated[float, typer.Option(help="Confidence level.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of whatever is drawn.")] = 0,
@@ -108,7 +130,7 @@ def estimate(
 ) -> None:
     """Estimate one effect on one table."""
     from causalbench.study import Study
-    from causalbench.workflow.estimate import answer_study
+    from causalbench.workflow.estimate import estimate_study
 
     data = {
         "source": table.name,
@@ -118,14 +140,18 @@ def estimate(
         "covariates": _names(covariates),
         "weights": weights,
         "cluster": cluster,
+        "date_format": date_format,
+        "decimal": decimal,
+        "thousands": thousands,
     }
+    metric = {"name": outcome, "column": outcome, "denominator": denominator, "transform": transform}
     launch = {"units": _names(treated), "start": start, "cohort": cohort, "treatment": treatment}
     chosen = {"name": method, "inference": inference, "level": level, "options": _options(option or [])}
     study = Study.from_mapping(
         {
             "study": {"name": "estimate", "question": f"effect on {outcome}"},
             "data": {key: value for key, value in data.items() if value is not None},
-            "metric": [{"name": outcome, "column": outcome}],
+            "metric": [{key: value for key, value in metric.items() if value is not None}],
             "launch": {key: value for key, value in launch.items() if value is not None},
             "method": {key: value for key, value in chosen.items() if value is not None},
             "run": {"seed": seed},
@@ -133,7 +159,7 @@ def estimate(
         folder=table.parent,
         where="command line",
     )
-    result = answer_study(study, study.metric[0]).estimate.to_dict()
+    result = estimate_study(study, study.metric[0]).to_dict()
     if as_json:
         _print_json(result)
     else:

@@ -8,14 +8,14 @@ from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from numpy.random import Generator
 
-from causalbench.values import BoolArray, CheckResult, Estimate, Fit, FloatArray, MethodCard, Uncertainty
+from causalbench.values import CheckResult, Estimate, Fit, FloatArray, IntArray, MethodCard, Uncertainty
 
 D = TypeVar("D")
 D_contra = TypeVar("D_contra", contravariant=True)
 
 
 FEW_CLUSTERS = 5
-"""With fewer treated or control units than this, cluster-robust errors are refused and not chosen by default."""
+"""With fewer treated or control clusters than this, cluster-robust errors are refused and not chosen by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,8 @@ class Requirements:
         Whether units may carry weights, and belong to clusters.
     missing_cells
         Whether missing cells may stay (``on_missing = "keep"``).
+    moments
+        Whether ``fit`` also takes the cohort moments of a balanced panel without covariates and weights.
     """
 
     min_control: int
@@ -49,6 +51,7 @@ class Requirements:
     weights: bool = False
     clusters: bool = False
     missing_cells: bool = False
+    moments: bool = False
 
 
 class Estimator(Protocol[D]):
@@ -75,8 +78,21 @@ class Estimator(Protocol[D]):
 class FitsMany(Protocol[D_contra]):
     """An estimator with a fast path for many assignments of the same data: the same numbers as ``fit``."""
 
-    def fit_many(self, data: D_contra, assignments: BoolArray) -> Iterable[Fit]:
-        """Fit once per row of ``assignments`` (n_assignments, n_units), each naming the units taken as treated."""
+    def fit_many(self, data: D_contra, launches: IntArray) -> Iterable[Fit]:
+        """Fit once per row of ``launches``, shape (n_assignments, n_units).
+
+        Each value is the index of the unit's first treated period under that assignment, n_periods where it is never
+        treated; the treatment that ``data`` itself carries isn't looked at.
+        """
+        ...
+
+
+@runtime_checkable
+class ComparesChanges(Protocol[D_contra]):
+    """An estimator whose effect is a difference of weighted means of one number per unit."""
+
+    def changes(self, data: D_contra) -> FloatArray:
+        """Return that number, shape (n_units,): treated units' mean less control units' mean is the effect."""
         ...
 
 

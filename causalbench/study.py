@@ -69,6 +69,9 @@ class Data(_Table):
     grain: Literal["cell", "event"] = "cell"
     on_missing: Literal["error", "drop_unit", "drop_period", "zero", "impute", "keep"] = "error"
     on_duplicate: Literal["error", "exact", "sum", "mean"] = "error"
+    date_format: Annotated[str | None, Field(pattern="%")] = None
+    decimal: Literal[".", ","] | None = None
+    thousands: Literal[",", ".", " ", "'"] | None = None
     covariates: tuple[Name, ...] = ()
     weights: Name | None = None
     cluster: Name | None = None
@@ -87,6 +90,9 @@ class Metric(_Table):
     name: Name
     column: Name
     aggregate: Literal["sum", "mean", "count"] = "sum"
+    denominator: Name | None = None
+    transform: Literal["log"] | None = None
+    scale: Literal["linear", "log"] = "linear"
     role: Literal["success", "driver"] = "success"
 
 
@@ -224,6 +230,7 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str,
                 ("data", "on_duplicate"),
                 'does nothing with grain = "event": rows are aggregated',
             )
+        yield from _reading_contradictions(data)
     if isinstance(launch, Mapping):
         ways = [way for way in ("units", "cohort", "treatment") if way in launch]
         if len(ways) != 1:
@@ -238,6 +245,20 @@ def _contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str,
         yield from _metric_contradictions([metric for metric in metrics if isinstance(metric, Mapping)], data)
 
 
+def _reading_contradictions(data: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    decimal, thousands = data.get("decimal"), data.get("thousands")
+    if thousands is not None and thousands == decimal:
+        yield "[data] thousands", ("data", "thousands"), f"is the decimal mark too: {thousands!r}"
+    if "sql" in data and (decimal or thousands):
+        key = "decimal" if decimal else "thousands"
+        yield f"[data] {key}", ("data", key), "goes with source; in sql, turn text into numbers within the query"
+    covariates = data.get("covariates")
+    if isinstance(covariates, (list, tuple)):
+        twice = sorted({str(name) for name in covariates if covariates.count(name) > 1})
+        if twice:
+            yield "[data] covariates", ("data", "covariates"), f"named twice: {', '.join(map(repr, twice))}"
+
+
 def _metric_contradictions(metrics: list[Mapping[str, Any]], data: Any) -> Iterator[tuple[str, tuple[str, ...], str]]:
     names = [str(metric.get("name")) for metric in metrics if "name" in metric]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -245,6 +266,13 @@ def _metric_contradictions(metrics: list[Mapping[str, Any]], data: Any) -> Itera
         yield "[[metric]]", ("metric",), f"names must be distinct, found twice: {', '.join(map(repr, twice))}"
     if metrics and all(metric.get("role", "success") == "driver" for metric in metrics):
         yield "[[metric]]", ("metric",), 'one metric needs role = "success": it makes the headline'
+    if any(metric.get("scale") == "log" and metric.get("aggregate", "sum") != "mean" for metric in metrics):
+        yield "[[metric]]", ("metric",), 'scale = "log" needs aggregate = "mean": logarithms don\'t add up to a total'
+    for metric in metrics:
+        if "denominator" in metric and metric.get("aggregate", "sum") != "sum":
+            yield "[[metric]]", ("metric",), "a denominator makes a ratio of sums, so leave aggregate out"
+        if metric.get("scale") == "log" and ("denominator" in metric or "transform" in metric):
+            yield "[[metric]]", ("metric",), 'scale = "log" says that the column holds logarithms already'
     by_event = isinstance(data, Mapping) and data.get("grain") == "event"
     if not by_event and any(metric.get("aggregate") == "count" for metric in metrics):
         yield "[[metric]]", ("metric",), 'aggregate = "count" counts rows, which needs grain = "event" under [data]'

@@ -203,6 +203,8 @@ class Fit:
         the variance is the sum over clusters of their squared sums. None where the estimator has none.
     event_study
         Effects by event time with their joint covariance, where the estimator gives them.
+    group_time_covariance
+        Joint covariance of the rows of ``diagnostics["group_time"]``, in their order, where the estimator gives them.
     diagnostics
         Numbers that belong into ``detail``.
     warnings
@@ -215,6 +217,7 @@ class Fit:
     covariance: FloatArray | None = None
     influence: FloatArray | None = None
     event_study: EventStudy | None = None
+    group_time_covariance: FloatArray | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -222,7 +225,7 @@ class Fit:
         if not math.isfinite(self.effect):
             raise ValueError(f"effect is {self.effect}")
         object.__setattr__(self, "diagnostics", dict(self.diagnostics))
-        for name in ("weights", "covariance", "influence"):
+        for name in ("weights", "covariance", "influence", "group_time_covariance"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, frozen_array(getattr(self, name)))
 
@@ -330,10 +333,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What the estimator was given, and everything that changed on the way."""
+    """What the estimator was given, and everything that changed on the way.
+
+    Attributes
+    ----------
+    launches
+        ``(first treated period, number of units)`` of every cohort used, ascending.
+    """
 
     findings: tuple[Finding, ...]
     treated: tuple[str, ...]
+    launches: tuple[tuple[Any, int], ...]
     coverage: Mapping[str, int]
     fingerprint: str
 

@@ -10,7 +10,7 @@ import pytest
 from causalbench.data.datasets import study_path
 from causalbench.data.panel import Panel
 from causalbench.study import Study
-from causalbench.workflow.estimate import read_panel
+from causalbench.workflow.reading import read_panel
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from causalbench.data.calendar import Period
+from causalbench.data.launch import one_form
 from causalbench.data.reduce import Columns, name_cells, unit_labels
 from causalbench.errors import DataError, listing
-from causalbench.values import FloatArray
+from causalbench.values import FloatArray, IntArray
 
 
 def attributes_of(
@@ -27,16 +28,17 @@ def attributes_of(
         "covariates": _covariates(table, units, periods, columns.covariates),
         "covariate_names": columns.covariates,
         "weights": _weights(table, units, columns.weights),
-        "cluster": _cluster(table, units, columns.cluster),
+        "cluster": None if columns.cluster == columns.unit else _cluster(table, units, columns.cluster),
     }
 
 
 def _covariates(
     table: pd.DataFrame, units: tuple[str, ...], periods: tuple[Period, ...], names: tuple[str, ...]
 ) -> FloatArray:
-    row = table["unit"].map({unit: i for i, unit in enumerate(units)}).to_numpy(dtype=int)
-    column = table["period"].map({period: j for j, period in enumerate(periods)}).to_numpy(dtype=int)
     grid = np.full((len(units), len(periods), len(names)), np.nan)
+    if not names:
+        return grid
+    row, column = place(table, units, periods)
     for k, name in enumerate(names):
         role = f"covariate_{k}"
         low, high = (table[f"{role}_{side}"].to_numpy(dtype=float, na_value=np.nan) for side in ("low", "high"))
@@ -46,12 +48,20 @@ def _covariates(
     return grid
 
 
+def place(table: pd.DataFrame, units: tuple[str, ...], periods: tuple[Period, ...]) -> tuple[IntArray, IntArray]:
+    """Return the row and column of every cell on the panel's grid."""
+    unit, named = pd.factorize(table["unit"].to_numpy(dtype=object))
+    period, dated = pd.factorize(table["period"].to_numpy(dtype=object))
+    rows, columns = ({label: i for i, label in enumerate(labels)} for labels in (units, periods))
+    return np.array([rows[label] for label in named])[unit], np.array([columns[label] for label in dated])[period]
+
+
 def _refuse(table: pd.DataFrame, bad: Any, what: str) -> None:
     if np.any(bad):
         rows = table[np.asarray(bad)]
         raise DataError(
             f"{what} in {len(rows)} cells: {name_cells(rows)}",
-            code="CB-D063",
+            code="CB-D042",
             remedy="fill in one number for every row, or leave this covariate out",
         )
 
@@ -75,22 +85,46 @@ def _weights(table: pd.DataFrame, units: tuple[str, ...], name: str | None) -> F
 def _cluster(table: pd.DataFrame, units: tuple[str, ...], name: str | None) -> tuple[str, ...] | None:
     if name is None:
         return None
-    return tuple(unit_labels(_by_unit(table, units, "cluster", name)).to_list())
+    labels = unit_labels(_by_unit(table, units, "cluster", name), "cluster")
+    clean = labels.map(lambda label: one_form(label).replace("\u200b", "").strip())
+    _refuse_units(clean.index[clean == ""], f"cluster column {name!r} is empty in", "CB-D046")
+    spellings = labels.groupby(clean).unique()
+    several = [" and ".join(map(repr, sorted(forms))) for forms in spellings if len(forms) > 1]
+    if several:
+        raise DataError(
+            f"column {name!r} has {len(several)} clusters that differ only in invisible characters: {listing(several)}",
+            code="CB-D046",
+            remedy="write each cluster in one way",
+        )
+    return tuple(clean.to_list())
+
+
+def _refuse_units(bad: pd.Index[Any], what: str, code: str) -> None:
+    if len(bad):
+        raise DataError(
+            f"{what} rows of {len(bad)} units: {listing(bad)}",
+            code=code,
+            remedy="give every row of a unit the same value, or remove these units",
+        )
 
 
 def _by_unit(table: pd.DataFrame, units: tuple[str, ...], role: str, name: str) -> pd.Series[Any]:
     """Return the one value of each unit; units with several or none are refused."""
+    code = "CB-D046" if role == "cluster" else "CB-D045"
     grouped = table.groupby("unit", sort=True)
-    low, high = grouped[f"{role}_low"].min(), grouped[f"{role}_high"].max()
-    empty = grouped[f"{role}_missing"].sum() > 0
-    bad = (empty | (low != high)).reindex(units)
+    empty = (grouped[f"{role}_missing"].sum() > 0).reindex(units)
+    _refuse_units(empty.index[empty], f"{role} column {name!r} is empty in", code)
+    low, high = grouped[f"{role}_low"].min().reindex(units), grouped[f"{role}_high"].max().reindex(units)
+    bad = low != high
     if bad.any():
-        unit = next(unit for unit in units if bad[unit])
-        values = listing(map(repr, dict.fromkeys([low[unit], high[unit]]))) + (" and empty" if empty[unit] else "")
+        unit = str(bad.index[bad][0])
+        found = " and ".join(
+            repr(value.item() if hasattr(value, "item") else value) for value in (low[unit], high[unit])
+        )
         raise DataError(
-            f"column {name!r} must be constant within a unit; it isn't in {int(bad.sum())} units, for example {unit!r}: "
-            f"{values}",
-            code="CB-D046" if role == "cluster" else "CB-D045",
+            f"{role} column {name!r} must be constant within a unit; it isn't in {int(bad.sum())} units, for example "
+            f"{unit!r}: {found}",
+            code=code,
             remedy="give every row of a unit the same value",
         )
-    return low.reindex(units)
+    return low

@@ -10,6 +10,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from causalbench.data.calendar import Period
+from causalbench.data.moments import CohortMoments
+from causalbench.data.outliers import note_outliers
 from causalbench.data.panel import Panel
 from causalbench.errors import DataError, RefusalError, listing, require_one_of
 from causalbench.protocols import Requirements
@@ -37,10 +39,49 @@ def audit(panel: Panel, requires: Requirements, *, method: str, on_missing: OnMi
     _judge_constant_treated(repaired, findings)
     _refuse_too_little(repaired, requires, method)
     _warn_short_history(repaired, requires, findings)
+    note_outliers(panel, findings)
     coverage = _coverage(panel, "before") | _coverage(repaired, "used")
     return repaired, Audit(
-        findings=tuple(findings), treated=repaired.treated_units, coverage=coverage, fingerprint=repaired.fingerprint
+        findings=tuple(findings),
+        treated=repaired.treated_units,
+        launches=_launches(repaired),
+        coverage=coverage,
+        fingerprint=repaired.fingerprint,
     )
+
+
+def audit_moments(moments: CohortMoments, requires: Requirements, *, method: str) -> Audit:
+    """Hold cohort moments against what an estimator needs; repairs were made where the moments come from.
+
+    Raises
+    ------
+    DataError, RefusalError
+        If the method can't answer with these units, periods or launch dates.
+    """
+    findings = list(moments.findings)
+    _refuse_too_little(moments, requires, method)
+    _warn_short_history(moments, requires, findings)
+    coverage = {
+        "treated_units_used": moments.n_treated,
+        "control_units_used": moments.n_control,
+        "pre_periods_used": moments.n_pre,
+        "post_periods_used": moments.n_post,
+        "treated_cells_used": moments.n_treated * len(moments.periods),
+        "control_cells_used": moments.n_control * len(moments.periods),
+    }
+    launches = zip(moments.cohorts, moments.counts[moments.ever_treated].tolist(), strict=True)
+    return Audit(
+        findings=tuple(findings),
+        treated=(),
+        launches=tuple(launches),
+        coverage=coverage,
+        fingerprint=moments.fingerprint,
+    )
+
+
+def _launches(panel: Panel) -> tuple[tuple[Period, int], ...]:
+    starts, counts = np.unique(panel.first_treated[panel.ever_treated], return_counts=True)
+    return tuple((panel.periods[start], int(count)) for start, count in zip(starts, counts, strict=True))
 
 
 def _coverage(panel: Panel, when: str) -> dict[str, int]:
@@ -111,6 +152,17 @@ def _without_missing(panel: Panel, rule: OnMissing, findings: list[Finding]) -> 
             code="CB-D004" if any(finding.code == "CB-D004" for finding in met) else "CB-D001",
             remedy='choose on_missing = "drop_unit", "drop_period", "zero" or "impute" (linear between neighbours in time, '
             "never across the launch) under [data], or --on-missing",
+        )
+    if rule == "zero" and panel.scale != "linear":
+        what = (
+            "a logarithm of 0 is an outcome of 1"
+            if panel.scale == "log"
+            else "a ratio of 0 isn't an absent denominator"
+        )
+        raise DataError(
+            f'{where}; on_missing = "zero" would fill in what isn\'t zero: {what}',
+            code="CB-D060" if panel.scale == "log" else "CB-D061",
+            remedy='choose on_missing = "drop_unit", "drop_period" or "impute"',
         )
     repaired = {"drop_unit": _drop_units, "drop_period": _drop_periods, "zero": _zero, "impute": _interpolate}[rule](
         panel
@@ -226,15 +278,15 @@ def _with_missing_kept(panel: Panel, requires: Requirements, method: str, findin
     return panel
 
 
-def _refuse_too_little(panel: Panel, requires: Requirements, method: str) -> None:
+def _refuse_too_little(panel: Panel | CohortMoments, requires: Requirements, method: str) -> None:
     if requires.max_cohorts is not None and len(panel.cohorts) > requires.max_cohorts:
         raise RefusalError(
             f"{method} needs one launch date, the data have {len(panel.cohorts)}: {listing(panel.cohorts)}",
             remedy="use group-time, which compares each cohort with units that aren't treated yet",
         )
-    if len(panel.donor_pool) < requires.min_control:
+    if panel.n_control < requires.min_control:
         raise RefusalError(
-            f"{method} needs at least {requires.min_control} control units, the data have {len(panel.donor_pool)}",
+            f"{method} needs at least {requires.min_control} control units, the data have {panel.n_control}",
             code="CB-D024",
             remedy="add units that never got the launch",
         )
@@ -246,7 +298,7 @@ def _refuse_too_little(panel: Panel, requires: Requirements, method: str) -> Non
         )
 
 
-def _warn_short_history(panel: Panel, requires: Requirements, findings: list[Finding]) -> None:
+def _warn_short_history(panel: Panel | CohortMoments, requires: Requirements, findings: list[Finding]) -> None:
     wanted = max(requires.recommended_pre, 2 * panel.season if panel.season > 1 else 0)
     if panel.n_pre < wanted:
         message = f"{panel.n_pre} periods before the launch, {wanted} are recommended (spacing: {panel.frequency})"

@@ -6,11 +6,12 @@ import datetime as dt
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import pandas as pd
 
+from causalbench.data.date_format import formats_of, read_as, require_date_format
 from causalbench.errors import DataError, listing
 
 Period = int | dt.date | dt.datetime
@@ -44,33 +45,37 @@ class Timeline:
         Number of periods in a season of that frequency; 1 where there is none.
     gaps
         Neighbouring periods further apart than the frequency.
+    date_format
+        How the study says that dates are written; None: ISO.
     """
 
     periods: tuple[Period, ...]
     frequency: str
     season: int
     gaps: tuple[tuple[Period, Period], ...]
+    date_format: str | None = None
 
 
-def read_labels(values: Sequence[Any], *, column: str) -> tuple[list[Period], str | None]:
+def read_labels(
+    values: Sequence[Any], *, column: str, date_format: str | None = None
+) -> tuple[list[Period], str | None]:
     """Read period labels; returns them with the text format that was recognised, None where they weren't text.
 
-    Text is read as whole numbers or ISO dates and nothing else: ``03/04/2024`` has two readings.
+    Without a ``date_format`` text is read as whole numbers or ISO dates and nothing else: ``03/04/2024`` has two readings.
 
     Raises
     ------
     DataError
         If a label has another form, forms are mixed, or times carry a zone.
     """
-    pairs = [read_label(value) for value in values]
-    unread = sorted(repr(value) for value, (label, _) in zip(values, pairs, strict=True) if label is None)
+    if date_format is None:
+        pairs = [read_label(value) for value in values]
+    else:
+        require_date_format(date_format)
+        pairs = [(read_as(value, date_format), date_format) for value in values]
+    unread = [value for value, (label, _) in zip(values, pairs, strict=True) if label is None]
     if unread:
-        raise DataError(
-            f"period column {column!r}: {len(unread)} labels are neither whole numbers nor ISO dates, "
-            f"for example {listing(unread, limit=3)}",
-            code="CB-D010",
-            remedy="write dates as 2024-03-04, months as 2024-03, years as 2024",
-        )
+        _refuse_unread(unread, column, date_format)
     labels = [label for label, _ in pairs if label is not None]
     if any(isinstance(label, dt.datetime) for label in labels):
         labels = [_as_time(label) for label in labels]
@@ -90,9 +95,46 @@ def read_labels(values: Sequence[Any], *, column: str) -> tuple[list[Period], st
     return labels, " and ".join(formats) or None
 
 
-def read_one(value: Any, timeline_like: Period, *, what: str) -> Period:
-    """Read one date or number given by a person, in the form the periods have."""
+def _refuse_unread(unread: list[Any], column: str, date_format: str | None) -> NoReturn:
+    """Refuse labels that can't be read, with every reading that a ``date_format`` could give them."""
+    examples = listing(sorted(map(repr, unread)), limit=3)
+    if date_format is not None:
+        raise DataError(
+            f"period column {column!r}: {len(unread)} labels aren't text written as {date_format}, for example {examples}",
+            code="CB-D010",
+            remedy="correct date_format under [data], or leave it out where periods are numbers, dates or ISO text",
+        )
+    texts = sorted(value.strip() for value in unread if isinstance(value, str))
+    fitting = formats_of(texts) if len(texts) == len(unread) else ()
+    if not fitting:
+        raise DataError(
+            f"period column {column!r}: {len(unread)} labels are neither whole numbers nor ISO dates, for example {examples}",
+            code="CB-D010",
+            remedy="write dates as 2024-03-04, months as 2024-03, years as 2024; or say how they are written: date_format "
+            "under [data], or --date-format",
+        )
+    example = max(texts, key=lambda text: len({read_as(text, form) for form in fitting}))
+    readings = " or ".join(f"{read_as(example, form)} ({form})" for form in fitting)
+    raise DataError(
+        f"period column {column!r}: {len(unread)} labels aren't ISO dates; {example!r} may be {readings}",
+        code="CB-D010",
+        remedy="say how dates are written: "
+        + " or ".join(f'date_format = "{form}"' for form in fitting)
+        + " under [data], or --date-format",
+    )
+
+
+def read_one(value: Any, timeline_like: Period, *, what: str, date_format: str | None = None) -> Period:
+    """Read one date or number given by a person or a cohort column, in the form the periods have."""
     label, _ = read_label(value)
+    if date_format is not None and (written := read_as(value, date_format)) is not None:
+        if isinstance(value, str) and label is not None and type(label) is type(written) and label != written:
+            raise DataError(
+                f"{what} is {value!r}: {label} as an ISO date, {written} as {date_format}",
+                code="CB-D010",
+                remedy=f"write {what} so that it has one reading",
+            )
+        label = written
     if isinstance(timeline_like, dt.datetime) and label is not None:
         label = _as_time(label)
     if label is None or type(label) is not type(timeline_like):
@@ -104,11 +146,11 @@ def read_one(value: Any, timeline_like: Period, *, what: str) -> Period:
     return label
 
 
-def timeline(labels: Sequence[Period]) -> Timeline:
+def timeline(labels: Sequence[Period], *, date_format: str | None = None) -> Timeline:
     """Order the distinct periods and infer their spacing."""
     periods = tuple(sorted(set(labels)))
     if len(periods) < 2:
-        return Timeline(periods=periods, frequency="number", season=1, gaps=())
+        return Timeline(periods=periods, frequency="number", season=1, gaps=(), date_format=date_format)
     if isinstance(periods[0], int):
         distance, spacings = np.diff(np.array(periods, dtype=float)), {}
     elif isinstance(periods[0], dt.datetime):
@@ -122,7 +164,7 @@ def timeline(labels: Sequence[Period]) -> Timeline:
         if low <= shortest <= high:
             frequency, season, longest = name, in_season, float(high)
     gaps = tuple((periods[i], periods[i + 1]) for i in np.flatnonzero(distance > longest))
-    return Timeline(periods=periods, frequency=frequency, season=season, gaps=gaps)
+    return Timeline(periods=periods, frequency=frequency, season=season, gaps=gaps, date_format=date_format)
 
 
 def launch_index(line: Timeline, start: Period, *, align: Align, what: str = "launch start") -> tuple[int, int | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -93,47 +93,62 @@ def _from_names(units: tuple[str, ...], line: Timeline, launch: LaunchRule) -> T
             code="CB-D019",
             remedy=f"the data have {len(units)} units, for example {listing(map(repr, units), limit=3)}",
         )
-    start = calendar.read_one(launch.start, line.periods[0], what="launch start")
+    start = calendar.read_one(launch.start, line.periods[0], what="launch start", date_format=line.date_format)
     index, partial = calendar.launch_index(line, start, align=launch.align)
     first = np.where(np.isin(units, wanted), index, len(line.periods)).astype(np.int64)
     return Treatment(first=first, partial=frozenset() if partial is None else frozenset({partial}))
 
 
 def _from_cohort(table: pd.DataFrame, line: Timeline, column: str, align: Align, findings: list[Finding]) -> Treatment:
-    first, partial, later = [], set(), []
-    for unit, rows in table.groupby("unit", sort=True):
-        raw = sorted({str(v) for side in ("low", "high") for v in rows[f"cohort_{side}"].dropna()})
-        missing = int(rows["cohort_missing"].sum())
-        if len(raw) > 1 or (raw and missing):
-            values = listing([*raw, *(["empty"] if missing else [])])
-            raise DataError(
-                f"column {column!r} varies within unit {unit!r}: {values}",
-                code="CB-D022",
-                remedy="give every row of a unit the same launch period",
-            )
-        present = rows["cohort_low"].dropna()
-        value = present.iloc[0] if len(present) else None
+    unit, units = pd.factorize(table["unit"])
+    code, values = pd.factorize(pd.concat([table["cohort_low"], table["cohort_high"]], ignore_index=True))
+    low, high = np.full(len(units), len(values)), np.full(len(units), -1)
+    np.minimum.at(low, np.tile(unit, 2), np.where(code < 0, len(values), code))
+    np.maximum.at(high, np.tile(unit, 2), code)
+    empty = np.bincount(unit, weights=table["cohort_missing"].to_numpy(dtype=float)) > 0
+    varies = (high >= 0) & ((low != high) | empty)
+    if varies.any():
+        _refuse_varying(table[unit == varies.argmax()], column)
+    first, partial = np.full(len(units), len(line.periods), dtype=np.int64), set()
+    later: list[str] = []
+    for number, value in enumerate(values):
+        members = high == number
         start = _cohort_start(value, line, column)
-        if start is None:
-            first.append(len(line.periods))
-        elif start > line.periods[-1]:  # type: ignore[operator]
-            later.append(str(unit))
-            first.append(len(line.periods))
+        if start is None or not members.any():
+            continue
+        if start > line.periods[-1]:  # type: ignore[operator]
+            later += list(units[members])
         elif start < line.periods[0]:  # type: ignore[operator]
-            first.append(0)
+            first[members] = 0
         else:
-            index, part = calendar.launch_index(line, start, align=align, what=f"launch of {unit!r}")
-            first.append(index)
+            index, part = calendar.launch_index(line, start, align=align, what=f"launch of {units[members.argmax()]!r}")
+            first[members] = index
             partial |= set() if part is None else {part}
     if later:
-        message = f"{len(later)} units launch after the last period {line.periods[-1]}: {listing(later)}"
+        message = f"{len(later)} units launch after the last period {line.periods[-1]}: {listing(sorted(later))}"
         action = "used as not treated"
         findings.append(
             Finding(
-                code="CB-D012", severity="warning", message=message, action=action, count=len(later), units=tuple(later)
+                code="CB-D012",
+                severity="warning",
+                message=message,
+                action=action,
+                count=len(later),
+                units=tuple(sorted(later)),
             )
         )
-    return Treatment(first=np.array(first, dtype=np.int64), partial=frozenset(partial))
+    return Treatment(first=first, partial=frozenset(partial))
+
+
+def _refuse_varying(rows: pd.DataFrame, column: str) -> NoReturn:
+    """Refuse a unit whose rows name several launches, or one in some rows only."""
+    raw = sorted({str(v) for side in ("low", "high") for v in rows[f"cohort_{side}"].dropna()})
+    values = listing([*raw, *(["empty"] if rows["cohort_missing"].sum() else [])])
+    raise DataError(
+        f"column {column!r} varies within unit {rows['unit'].iloc[0]!r}: {values}",
+        code="CB-D022",
+        remedy="give every row of a unit the same launch period",
+    )
 
 
 def _cohort_start(value: Any, line: Timeline, column: str) -> Period | None:
@@ -144,7 +159,7 @@ def _cohort_start(value: Any, line: Timeline, column: str) -> Period | None:
         return None
     if isinstance(line.periods[0], int) and line.periods[0] > 0 and str(value) in ("0", "0.0"):
         return None
-    return calendar.read_one(value, line.periods[0], what=f"column {column!r}")
+    return calendar.read_one(value, line.periods[0], what=f"column {column!r}", date_format=line.date_format)
 
 
 def _from_indicator(table: pd.DataFrame, line: Timeline, column: str, findings: list[Finding]) -> Treatment:
@@ -157,35 +172,39 @@ def _from_indicator(table: pd.DataFrame, line: Timeline, column: str, findings: 
             code="CB-D057",
             remedy="use 0 before the launch and 1 from it on, one value per unit and period",
         )
+    # Rows are sorted by unit and period.
+    unit, units = pd.factorize(table["unit"])
     position = {period: j for j, period in enumerate(line.periods)}
-    first = []
-    for unit, rows in table.assign(on=low == 1).groupby("unit", sort=True):
-        on, seen = rows["on"].to_numpy(), [position[period] for period in rows["period"]]
-        start = int(on.argmax()) if on.any() else len(on)
-        if not on[start:].all():
-            back = start + int((~on[start:]).argmax())
-            raise DataError(
-                f"treatment of unit {unit!r} switches on at {line.periods[seen[start]]} and off again at "
-                f"{line.periods[seen[back]]}",
-                code="CB-D021",
-                remedy="the methods here need a treatment that stays on; end the data before it, or study the first spell",
+    at, on = table["period"].map(position).to_numpy(dtype=np.int64), (low == 1).to_numpy()
+    begun = pd.Series(on).groupby(unit).cummax().to_numpy()
+    if (begun & ~on).any():
+        back = int((begun & ~on).argmax())
+        start = at[(unit == unit[back]) & on].min()
+        raise DataError(
+            f"treatment of unit {units[int(unit[back])]!r} switches on at {line.periods[start]} and off again at "
+            f"{line.periods[at[back]]}",
+            code="CB-D021",
+            remedy="the methods here need a treatment that stays on; end the data before it, or study the first spell",
+        )
+    first = np.full(len(units), len(line.periods), dtype=np.int64)
+    np.minimum.at(first, unit[on], at[on])
+    before = np.full(len(units), -1)
+    np.maximum.at(before, unit[~on], at[~on])
+    for number in np.flatnonzero((first < len(line.periods)) & (before >= 0) & (first - before > 1)).tolist():
+        n_unknown = int(first[number] - before[number] - 1)
+        message = f"unit {units[number]!r} has no row in the {n_unknown} periods before its treatment shows"
+        action = f"taken as launched at {line.periods[first[number]]}"
+        findings.append(
+            Finding(
+                code="CB-D001",
+                severity="warning",
+                message=message,
+                action=action,
+                count=n_unknown,
+                units=(str(units[number]),),
             )
-        first.append(seen[start] if on.any() else len(line.periods))
-        if on.any() and start and seen[start] - seen[start - 1] > 1:
-            n_unknown = seen[start] - seen[start - 1] - 1
-            message = f"unit {unit!r} has no row in the {n_unknown} periods before its treatment shows"
-            action = f"taken as launched at {line.periods[seen[start]]}"
-            findings.append(
-                Finding(
-                    code="CB-D001",
-                    severity="warning",
-                    message=message,
-                    action=action,
-                    count=n_unknown,
-                    units=(str(unit),),
-                )
-            )
-    return Treatment(first=np.array(first, dtype=np.int64), partial=frozenset())
+        )
+    return Treatment(first=first, partial=frozenset())
 
 
 def kept_periods(
@@ -205,7 +224,7 @@ def kept_periods(
     reasons = [("CB-D013", "are treated in part", sorted(treatment.partial))]
     reasons.append(("CB-D062", "may anticipate the launch", list(range(max(start - launch.anticipation, 0), start))))
     if launch.end is not None:
-        end = calendar.read_one(launch.end, line.periods[0], what="launch end")
+        end = calendar.read_one(launch.end, line.periods[0], what="launch end", date_format=line.date_format)
         if end < line.periods[start]:
             raise DataError(
                 f"launch end {end} lies before the launch {line.periods[start]}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -15,8 +15,11 @@ from causalbench.errors import DataError, listing, nearest
 from causalbench.values import BoolArray, Finding, FloatArray, IntArray, frozen_array
 
 if TYPE_CHECKING:
-    from causalbench.data.assembly import OnDuplicate
+    from causalbench.data.numerals import Decimal, Thousands
+    from causalbench.data.outcome import OnDuplicate, Transform
     from causalbench.data.reduce import Aggregate, Grain
+
+Scale = Literal["linear", "log", "ratio"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,7 +39,10 @@ class Panel:
     frequency, season
         Spacing of the periods and how many of them make a season.
     additive
-        Whether outcomes add up over units and periods to a total; false for a mean or a rate.
+        Whether outcomes add up over units and periods to a total; false for a mean, a rate or a logarithm.
+    scale
+        ``log`` where the outcome is a natural logarithm, so that an effect is a relative one; ``ratio`` of two sums; else
+        ``linear``. It says what parallel trends means: equal growth rates, or equal changes.
     covariates, covariate_names
         Values by unit and period, shape (n_units, n_periods, n_covariates), NaN where a cell has no row; and their names.
     weights
@@ -62,6 +68,7 @@ class Panel:
     frequency: str = "number"
     season: int = 1
     additive: bool = True
+    scale: Scale = "linear"
     covariates: FloatArray = field(default_factory=lambda: np.empty(0))
     covariate_names: tuple[str, ...] = ()
     weights: FloatArray | None = None
@@ -70,6 +77,7 @@ class Panel:
     excluded: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "additive", self.additive and self.scale == "linear")
         shape = (len(self.units), len(self.periods))
         object.__setattr__(self, "outcome", frozen_array(self.outcome, shape=shape, name="outcome"))
         object.__setattr__(self, "treated", frozen_array(self.treated, dtype=bool, shape=shape, name="treated"))
@@ -107,7 +115,13 @@ class Panel:
         align: Align = "error",
         grain: Grain = "cell",
         aggregate: Aggregate = "sum",
+        scale: Literal["linear", "log"] = "linear",
+        denominator: str | None = None,
+        transform: Transform | None = None,
         on_duplicate: OnDuplicate = "error",
+        date_format: str | None = None,
+        decimal: Decimal | None = None,
+        thousands: Thousands | None = None,
         metric: str | None = None,
         covariates: Iterable[str] = (),
         weights: str | None = None,
@@ -138,8 +152,19 @@ class Panel:
         aggregate
             ``sum``, ``mean`` or ``count`` of event rows; of cells, ``mean`` says that the outcome is a mean or a rate, so
             that no total is formed.
+        scale
+            ``log`` where the column holds natural logarithms: relative effects are then ``exp(effect) - 1``.
+        denominator
+            Column to divide by: the outcome of a cell is then the sum of one column over the sum of the other.
+        transform
+            ``log`` for the natural logarithm of every cell, so that effects are in log points and parallel trends means
+            equal growth rates; refused where a cell isn't positive.
         on_duplicate
             What to do with a second row of a cell: ``error``, ``exact``, ``sum``, ``mean``.
+        date_format
+            How periods are written where they are neither whole numbers nor ISO dates, such as ``%d/%m/%Y``.
+        decimal, thousands
+            Marks of numbers stored as text, such as ``.`` and ``,`` for ``1,234.5``.
         metric
             Name of the outcome in reports; the column's name by default.
         covariates
@@ -164,6 +189,8 @@ class Panel:
         """
         from causalbench.data import assembly, sources
         from causalbench.data.launch import LaunchRule
+        from causalbench.data.numerals import Numerals
+        from causalbench.data.outcome import Reading
         from causalbench.data.reduce import Columns
 
         return cls(
@@ -173,11 +200,13 @@ class Panel:
                     unit=unit,
                     period=period,
                     outcome=outcome,
+                    denominator=denominator,
                     cohort=cohort,
                     treatment=treatment,
                     covariates=_names(covariates) or (),
                     weights=weights,
                     cluster=cluster,
+                    numerals=Numerals(decimal=decimal, thousands=thousands) if decimal or thousands else None,
                 ),
                 launch=LaunchRule(
                     units=_names(treated),
@@ -186,8 +215,14 @@ class Panel:
                     anticipation=anticipation,
                     align=align,
                 ),
-                reading=assembly.Reading(
-                    grain=grain, aggregate=aggregate, on_duplicate=on_duplicate, metric=metric or outcome
+                reading=Reading(
+                    grain=grain,
+                    aggregate=aggregate,
+                    on_duplicate=on_duplicate,
+                    metric=metric or outcome,
+                    scale=scale,
+                    transform=transform,
+                    date_format=date_format,
                 ),
             )
         )
@@ -262,10 +297,47 @@ class Panel:
                     units = [unit for unit, flag in zip(self.units, bad, strict=True) if flag]
                     raise DataError(
                         f"covariate {name!r} {what} {len(units)} units: {listing(units)}",
-                        code="CB-D064",
+                        code="CB-D043",
                         remedy="give each unit one value, known before the launch",
                     )
         return low
+
+    @property
+    def effect_units(self) -> str:
+        """What an effect is measured in, such as ``log points of sales per city and week``."""
+        return effect_units(self.scale, self.metric, self.unit_name, self.frequency)
+
+    @property
+    def n_treated(self) -> int:
+        """Number of units treated at some time."""
+        return int(self.ever_treated.sum())
+
+    @property
+    def n_control(self) -> int:
+        """Number of units never treated."""
+        return int((~self.ever_treated).sum())
+
+    @property
+    def n_treated_cells(self) -> int:
+        """Number of treated cells with an outcome."""
+        return int((self.treated & ~np.isnan(self.outcome)).sum())
+
+    @property
+    def treated_mean(self) -> float:
+        """(Weighted) mean outcome of the treated cells."""
+        sizes: FloatArray = (self.treated & ~np.isnan(self.outcome)).astype(float)
+        sizes = sizes if self.weights is None else sizes * self.weights[:, None]
+        return float((np.nan_to_num(self.outcome) * sizes).sum() / sizes.sum())
+
+    @property
+    def population(self) -> str:
+        """Who the treated are, in words."""
+        return listing(self.treated_units, limit=8)
+
+    @property
+    def largest(self) -> float:
+        """Largest outcome in absolute value."""
+        return float(np.nanmax(np.abs(self.outcome)))
 
     @property
     def n_pre(self) -> int:
@@ -337,6 +409,13 @@ class Panel:
             units=tuple(unit for unit, keep in zip(self.units, rows, strict=True) if keep),
             periods=tuple(period for period, keep in zip(self.periods, columns, strict=True) if keep),
         )
+
+
+def effect_units(scale: Scale, metric: str, unit_name: str, frequency: str) -> str:
+    """Write what an effect is measured in."""
+    period = "period" if frequency in ("number", "irregular") else frequency
+    outcome = {"linear": "{}", "ratio": "{} (a ratio)", "log": "log points of {}"}[scale].format(metric)
+    return f"{outcome} per {unit_name} and {period}"
 
 
 def _names(units: Iterable[object] | None) -> tuple[str, ...] | None:

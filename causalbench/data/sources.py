@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import re
+import tempfile
+import uuid
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,9 @@ import pandas as pd
 
 from causalbench.errors import DataError, nearest
 
-_MISSING_TOKENS = ["NA", "NaN", "nan", "null", "NULL", "N/A"]
+MISSING_TOKENS = ["NA", "NaN", "nan", "null", "NULL", "N/A"]
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_LEAST_MEMORY = 2**30
 _DUCKDB_FILES = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".gz": "csv", ".parquet": "parquet"}
 
 
@@ -50,8 +55,10 @@ def from_object(table: Any) -> Source:
     return Source(frame=native.lazy(), origin=f"{type(table).__module__.partition('.')[0]} {type(table).__name__}")
 
 
-def from_file(path: Path, *, folder: Path, unit: str, period: str) -> Source:
+def from_file(path: Path, *, folder: Path, unit: str, period: str, as_text: Sequence[str] = ()) -> Source:
     """Open a CSV or Parquet file; units and periods of a CSV stay text, so that ``01234`` keeps its zero.
+
+    So do the columns ``as_text``, whose numbers are written in a way of their own (``1.234`` may be a thousand).
 
     Raises
     ------
@@ -80,7 +87,7 @@ def from_file(path: Path, *, folder: Path, unit: str, period: str) -> Source:
         _require_whole_archive(resolved)
     connection = _locked_connection(folder)
     try:
-        relation = connection.sql(_reader(connection, resolved, kind, unit, period))
+        relation = connection.sql(_reader(connection, resolved, kind, (unit, period, *as_text)))
     except duckdb.Error as error:
         raise DataError(
             f"{path.name} ({resolved.stat().st_size} bytes) can't be read as {kind}: {_first_line(error)}",
@@ -100,7 +107,7 @@ def from_sql(query: str, *, folder: Path, unit: str, period: str) -> Source:
         for path in sorted(folder.resolve().iterdir()):
             kind = _DUCKDB_FILES.get(path.suffix.lower())
             if kind and path.name in query:
-                reader = _reader(connection, path, kind, unit, period)
+                reader = _reader(connection, path, kind, (unit, period))
                 connection.execute(f"CREATE VIEW {identifier(path.name)} AS {reader}")
         relation = connection.sql(query)
     except duckdb.Error as error:
@@ -141,11 +148,11 @@ def _require_whole_archive(path: Path) -> None:
         ) from None
 
 
-def _reader(connection: duckdb.DuckDBPyConnection, path: Path, kind: str, unit: str, period: str) -> str:
+def _reader(connection: duckdb.DuckDBPyConnection, path: Path, kind: str, as_text: Sequence[str]) -> str:
     """Write the query that reads one file.
 
     Text columns of a CSV become numbers when everything in them is one or a usual mark of a missing value (``NA``).
-    Units and periods stay text: a market may be called ``NA`` and a postcode may begin with zero.
+    Columns ``as_text`` stay text, units and periods above all: a market may be called ``NA`` and a postcode may begin with zero.
     """
     if kind == "parquet":
         return f"SELECT * FROM read_parquet({_pattern(path)})"  # noqa: S608
@@ -154,10 +161,10 @@ def _reader(connection: duckdb.DuckDBPyConnection, path: Path, kind: str, unit: 
     _refuse_repeated_header(connection, path)
     if len(columns) == 1:
         _refuse_ragged_rows(path, columns[0])
-    candidates = [name for name in columns if name not in (unit, period)]
+    candidates = [name for name in columns if name not in as_text]
     if not candidates:
         return f"SELECT * FROM {table}"  # noqa: S608
-    tokens = ", ".join(f"'{token}'" for token in _MISSING_TOKENS)
+    tokens = ", ".join(f"'{token}'" for token in MISSING_TOKENS)
     texts = ", ".join(
         f"count(*) FILTER ({column} NOT IN ({tokens}) AND (TRY_CAST({column} AS DOUBLE) IS NULL OR contains({column}, '_')))"
         for column in map(identifier, candidates)
@@ -197,10 +204,16 @@ def _refuse_ragged_rows(path: Path, header: str) -> None:
 
 
 def _locked_connection(folder: Path) -> duckdb.DuckDBPyConnection:
-    """Open an engine that reads one folder, loads no extension and can't be reconfigured by a query."""
+    """Open an engine that reads one folder, loads no extension and can't be reconfigured by a query.
+
+    It takes at most half of the machine's memory; what doesn't fit goes to a file that is gone when the engine is.
+    """
     connection = duckdb.connect(":memory:")
     connection.execute(f"SET allowed_directories = [{_literal(folder)} || '/']")
+    spill = Path(tempfile.gettempdir()) / f"causalbench-{uuid.uuid4().hex}"
     for setting in (
+        f"memory_limit = '{_memory_limit(connection) // 1024}KiB'",
+        f"temp_directory = {_literal(spill)}",
         "enable_external_access = false",
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",
@@ -209,6 +222,18 @@ def _locked_connection(folder: Path) -> duckdb.DuckDBPyConnection:
     ):
         connection.execute(f"SET {setting}")
     return connection
+
+
+def _memory_limit(connection: duckdb.DuckDBPyConnection) -> int:
+    """Return half of the memory that the machine or its container has; the engine's own limit is four fifths."""
+    (own,) = connection.execute("SELECT current_setting('memory_limit')").fetchone() or ("1.0 GiB",)
+    return min(byte_count(own), max(byte_count(own) * 5 // 8, _LEAST_MEMORY))
+
+
+def byte_count(text: str) -> int:
+    """Read an amount of memory as the engine writes it, such as ``18.8 GiB``."""
+    amount, unit = text.split()
+    return int(float(amount) * _UNITS[unit])
 
 
 def _literal(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -29,6 +29,8 @@ from causalbench.numerics.influence import CohortInfluence, UnitInfluence
 from causalbench.numerics.two_period import Method
 from causalbench.protocols import FEW_CLUSTERS, Requirements
 from causalbench.values import EffectPath, EventStudy, Finding, Fit, FloatArray, IntArray, MethodCard
+
+PanelOrMoments = TypeVar("PanelOrMoments", Panel, CohortMoments)
 
 _SMALLEST_COHORT_WITH_ERROR = 3
 _AT_ONCE = 500
@@ -96,6 +98,7 @@ class GroupTime:
         weights=True,
         clusters=True,
         missing_cells=True,
+        moments=True,
     )
     inferences: ClassVar[tuple[str, ...]] = ("cluster", "permutation")
     card: ClassVar[MethodCard] = MethodCard(
@@ -129,22 +132,25 @@ class GroupTime:
         ),
     )
 
-    def sample(self, data: Panel) -> Panel:
+    def sample(self, data: PanelOrMoments) -> PanelOrMoments:
         """Leave out units whose launch, less anticipation, leaves no period to compare with; recorded."""
         early = data.first_treated - 1 - self.anticipation < 0
         if not early.any() or early.all():
             return data
-        names = tuple(unit for unit, flag in zip(data.units, early, strict=True) if flag)
+        names = data.units if isinstance(data, Panel) else tuple(map(str, data.cohorts))
+        left = tuple(name for name, flag in zip(names, early, strict=False) if flag)
+        what = "units" if isinstance(data, Panel) else "cohorts"
         finding = Finding(
             code="CB-D023",
             severity="warning",
-            message=f"{len(names)} units launch within {self.anticipation + 1} periods of the start: {listing(names)}",
+            message=f"{len(left)} {what} launch within {self.anticipation + 1} periods of the start: {listing(left)}",
             action="left out",
-            count=len(names),
-            units=names,
+            count=len(left),
+            units=left if isinstance(data, Panel) else (),
         )
-        kept = data.only(units=~early)
-        return replace(kept, findings=(*kept.findings, finding))
+        if isinstance(data, CohortMoments):
+            return data.without(early, finding)
+        return replace(data.only(units=~early), findings=(*data.findings, finding))
 
     def fit(self, data: Panel | CohortMoments) -> Fit:
         """Estimate every cell, the summaries with their errors, and the event study."""
@@ -162,6 +168,7 @@ class GroupTime:
         report = _Report(effects=effects, periods=data.periods, own=set(own), long=set(long))
         simple = report.simple()
         influence = effects.influence.combine(simple.weights[:, None], simple.shares[:, None])
+        detail, joint = report.detail()
         n_clusters = data.n_clusters if isinstance(data, Panel) else int(effects.counts.sum())
         return Fit(
             effect=simple.value,
@@ -169,7 +176,8 @@ class GroupTime:
             covariance=influence.covariance(),
             influence=_contributions(influence, data, effects),
             event_study=report.event_study(-1 - self.anticipation),
-            diagnostics={**report.detail(), "n_clusters": n_clusters, "df": n_clusters - 1},
+            group_time_covariance=joint,
+            diagnostics={**detail, "n_clusters": n_clusters, "df": n_clusters - 1},
             warnings=self._warnings(data, effects),
         )
 
@@ -213,7 +221,7 @@ class GroupTime:
             path = EffectPath(periods=data.periods, observed=observed[i], counterfactual=observed[i] - effect[i])
             yield Fit(effect=float(value), path=path)
 
-    def default_inference(self, data: Panel) -> str:
+    def default_inference(self, data: Panel | CohortMoments) -> str:
         """``cluster`` from five treated and five control clusters up, ``permutation`` below."""
         enough = min(data.n_treated_clusters, data.n_control_clusters) >= FEW_CLUSTERS
         return "cluster" if enough else "permutation"
@@ -292,8 +300,8 @@ class _Report:
         observed = shares @ effects.means[treated]
         return EffectPath(periods=self.periods, observed=observed, counterfactual=observed - shares @ gaps[treated])
 
-    def detail(self) -> dict[str, Any]:
-        """Return cells, summaries and the test before the launch as the evidence holds them."""
+    def detail(self) -> tuple[dict[str, Any], FloatArray]:
+        """Return cells, summaries and the test before the launch as the evidence holds them; and the cells' covariance."""
         cells, parts, shares = self._parts(self.own)
         grouped = {
             "dynamic": ("event_time", aggregation.dynamic(cells, parts, shares)),
@@ -318,11 +326,9 @@ class _Report:
                 for key, (v, s) in zip(found.by, (next(pairs) for _ in found.by), strict=True)
             ]
             aggregates[name] = {"value": value, "std_error": std_error, "by": by}
-        return {
-            "group_time": group_time,
-            "aggregates": aggregates,
-            "pretest": self._pretest(cells, values, covariance),
-        }
+        pretest = self._pretest(cells, values, covariance)
+        detail = {"group_time": group_time, "aggregates": aggregates, "pretest": pretest}
+        return detail, covariance[: len(cells), : len(cells)]
 
     def _label(self, kind: str, key: int) -> Any:
         if kind == "event_time":

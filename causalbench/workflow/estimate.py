@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from causalbench.data import sources
-from causalbench.data.assembly import Reading, assemble
-from causalbench.data.audit import OnMissing, audit
-from causalbench.data.launch import LaunchRule
+from causalbench.data.audit import OnMissing, audit, audit_moments
+from causalbench.data.moments import CohortMoments
 from causalbench.data.panel import Panel
-from causalbench.data.reduce import Columns
-from causalbench.errors import StudyError, listing
+from causalbench.errors import RefusalError, StudyError
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.inference import CATALOGUE as INFERENCES
 from causalbench.protocols import Estimator
 from causalbench.study import LEVEL_RULE, Metric, Study
 from causalbench.values import Audit, Estimand, Estimate, Fit, Uncertainty
+from causalbench.workflow.reading import read_moments, read_panel, suits_moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,33 +32,8 @@ class Answer:
     estimator: Estimator[Panel]
 
 
-def read_panel(study: Study, metric: Metric) -> Panel:
-    """Read one metric of a study's table as a panel."""
-    data, launch = study.data, study.launch
-    if data.sql is not None:
-        source = sources.from_sql(data.sql, folder=study.folder, unit=data.unit, period=data.period)
-    else:
-        path = study.folder / str(data.source)
-        source = sources.from_file(path, folder=study.folder, unit=data.unit, period=data.period)
-    columns = Columns(
-        unit=data.unit,
-        period=data.period,
-        outcome=metric.column,
-        cohort=launch.cohort,
-        treatment=launch.treatment,
-        covariates=data.covariates,
-        weights=data.weights,
-        cluster=data.cluster,
-    )
-    rule = LaunchRule(
-        units=launch.units, start=launch.start, end=launch.end, anticipation=launch.anticipation, align=launch.align
-    )
-    reading = Reading(grain=data.grain, aggregate=metric.aggregate, on_duplicate=data.on_duplicate, metric=metric.name)
-    return Panel(**assemble(source, columns, launch=rule, reading=reading))
-
-
 def estimate(
-    panel: Panel,
+    data: Panel | CohortMoments,
     method: str,
     *,
     inference: str | None = None,
@@ -72,8 +46,8 @@ def estimate(
 
     Parameters
     ----------
-    panel
-        Outcome and treatment by unit and period.
+    data
+        Outcome and treatment by unit and period; or their moments by cohort, for methods that need no more.
     method
         Name of an estimator, such as ``did`` or ``synthetic-control``.
     inference
@@ -108,8 +82,10 @@ def estimate(
     >>> round(result.value, 2), result.detail["rank"]
     (-19.51, 3)
     """
+    if isinstance(data, CohortMoments):
+        return _estimate_moments(data, method, inference=inference, level=level, seed=seed, options=options)
     return answer(
-        panel, method, inference=inference, level=level, seed=seed, on_missing=on_missing, options=options
+        data, method, inference=inference, level=level, seed=seed, on_missing=on_missing, options=options
     ).estimate
 
 
@@ -124,21 +100,67 @@ def answer(
     options: Mapping[str, Any] | None = None,
 ) -> Answer:
     """Audit, fit and infer; see :func:`estimate` for the parameters."""
-    if not 0.5 < level < 1:
-        raise StudyError([f"level: {LEVEL_RULE}, found {level}"], where="estimate")
+    _require_level(level)
     estimator, used, record = _prepare(panel, method, on_missing, options)
-    fit = estimator.fit(used)
     chosen = inference or estimator.default_inference(used)
-    if chosen not in estimator.inferences:
-        INFERENCES.load(chosen)
-        allowed = ", ".join(estimator.inferences)
-        raise StudyError([f"inference {chosen!r} doesn't go with {method}; allowed: {allowed}"], where="estimate")
-    rng = generator(seed, used.metric, method, chosen)
-    uncertainty = INFERENCES.create(chosen).infer(estimator, used, fit, level=level, rng=rng)
+    _require_inference(estimator.inferences, chosen, method)
+    result = _infer(estimator, used, record, method=method, inference=chosen, level=level, seed=seed)
+    return Answer(estimate=result, audit=record, panel=used, estimator=estimator)
+
+
+def _estimate_moments(
+    moments: CohortMoments,
+    method: str,
+    *,
+    inference: str | None,
+    level: float,
+    seed: int,
+    options: Mapping[str, Any] | None,
+) -> Estimate:
+    """Audit, fit and infer from cohort moments, which hold no unit."""
+    _require_level(level)
+    estimator: Estimator[Any] = ESTIMATORS.create(method, options)
+    chosen = inference or estimator.default_inference(moments)
+    _require_inference(estimator.inferences, chosen, method)
+    if not estimator.requires.moments or chosen != "cluster":
+        raise RefusalError(
+            f"{method} with {chosen} inference needs every unit, cohort moments don't hold them",
+            remedy="read the table as a panel",
+        )
+    used = estimator.sample(moments)
+    record = audit_moments(used, estimator.requires, method=method)
+    return _infer(estimator, used, record, method=method, inference=chosen, level=level, seed=seed)
+
+
+def _infer(
+    estimator: Estimator[Any],
+    data: Panel | CohortMoments,
+    record: Audit,
+    *,
+    method: str,
+    inference: str,
+    level: float,
+    seed: int,
+) -> Estimate:
+    fit = estimator.fit(data)
+    rng = generator(seed, data.metric, method, inference)
+    uncertainty = INFERENCES.create(inference).infer(estimator, data, fit, level=level, rng=rng)
     handling = tuple(f"{f.code}: {f.message}; {f.action}" for f in record.findings if f.severity == "warning")
     uncertainty = replace(uncertainty, warnings=handling + uncertainty.warnings)
-    result = _compose(used, fit, uncertainty, method=method, inference=chosen)
-    return Answer(estimate=result, audit=record, panel=used, estimator=estimator)
+    return _compose(data, fit, uncertainty, method=method, inference=inference)
+
+
+def _require_level(level: float) -> None:
+    if not 0.5 < level < 1:
+        raise StudyError([f"level: {LEVEL_RULE}, found {level}"], where="estimate")
+
+
+def _require_inference(allowed: tuple[str, ...], chosen: str, method: str) -> None:
+    if chosen not in allowed:
+        INFERENCES.load(chosen)
+        raise StudyError(
+            [f"inference {chosen!r} doesn't go with {method}; allowed: {', '.join(allowed)}"], where="estimate"
+        )
 
 
 def prepare_study(study: Study, metric: Metric) -> tuple[Estimator[Panel], Panel, Audit]:
@@ -167,38 +189,51 @@ def answer_study(study: Study, metric: Metric) -> Answer:
     )
 
 
+def estimate_study(study: Study, metric: Metric) -> Estimate:
+    """Estimate one metric of a study; a table too long for memory is summed by cohort where it lies, if the method can."""
+    estimator: Estimator[Any] = ESTIMATORS.create(study.method.name, study.method.options)
+    if not estimator.requires.moments or not suits_moments(study, metric):
+        return answer_study(study, metric).estimate
+    return _estimate_moments(
+        read_moments(study, metric),
+        study.method.name,
+        inference=study.method.inference,
+        level=study.method.level,
+        seed=study.run.seed,
+        options=study.method.options,
+    )
+
+
 def generator(seed: int, *task: str) -> np.random.Generator:
     """Return the random generator of one task: the same whichever worker runs it and in which order."""
     key = hashlib.sha256("\x1f".join(task).encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(key[:8], "big")])
 
 
-def _compose(panel: Panel, fit: Fit, uncertainty: Uncertainty, *, method: str, inference: str) -> Estimate:
-    n_treated, n_post = len(panel.treated_units), panel.n_post
-    cells = panel.treated & ~np.isnan(panel.outcome)
-    sizes = cells if panel.weights is None else cells * panel.weights[:, None]
-    observed = float((np.nan_to_num(panel.outcome) * sizes).sum() / sizes.sum())
-    counterfactual = observed - fit.effect
-    period = "period" if panel.frequency in ("number", "irregular") else panel.frequency
+def _compose(
+    data: Panel | CohortMoments, fit: Fit, uncertainty: Uncertainty, *, method: str, inference: str
+) -> Estimate:
+    weighted = isinstance(data, Panel) and data.weights is not None
+    counterfactual = data.treated_mean - fit.effect
     detail = {
-        "incremental": fit.effect * int(cells.sum()) if panel.additive and panel.weights is None else None,
-        "relative": fit.effect / counterfactual if counterfactual > 0 else None,
+        "incremental": fit.effect * data.n_treated_cells if data.additive and not weighted else None,
+        "relative": _relative(data, fit.effect, counterfactual),
         "counterfactual_mean": counterfactual,
         **fit.diagnostics,
         **uncertainty.detail,
     }
-    donors = dict.fromkeys(panel.donor_pool)
     weights = None
-    if fit.weights is not None:
-        weights = {unit: float(w) for unit, w in zip(panel.units, fit.weights, strict=True) if unit in donors}
+    if fit.weights is not None and isinstance(data, Panel):
+        donors = dict.fromkeys(data.donor_pool)
+        weights = {unit: float(w) for unit, w in zip(data.units, fit.weights, strict=True) if unit in donors}
     return Estimate(
-        metric=panel.metric,
+        metric=data.metric,
         estimand=Estimand(
             kind="att",
-            population=listing(panel.treated_units, limit=8),
-            weighting="unit" if panel.weights is None else "population",
-            window=f"{panel.periods[panel.n_pre]} to {panel.periods[-1]}",
-            units=f"{panel.metric} per {panel.unit_name} and {period}",
+            population=data.population,
+            weighting="population" if weighted else "unit",
+            window=f"{data.periods[data.n_pre]} to {data.periods[-1]}",
+            units=data.effect_units,
         ),
         estimator=method,
         inference=inference,
@@ -213,8 +248,15 @@ def _compose(panel: Panel, fit: Fit, uncertainty: Uncertainty, *, method: str, i
         weights=weights,
         detail=detail,
         warnings=(*fit.warnings, *uncertainty.warnings),
-        n_treated=n_treated,
-        n_control=len(panel.donor_pool),
-        n_pre=panel.n_pre,
-        n_post=n_post,
+        n_treated=data.n_treated,
+        n_control=data.n_control,
+        n_pre=data.n_pre,
+        n_post=data.n_post,
     )
+
+
+def _relative(data: Panel | CohortMoments, effect: float, counterfactual: float) -> float | None:
+    """Return the effect as a share of the outcome without the launch; None where that isn't positive."""
+    if data.scale == "log":
+        return math.expm1(effect)
+    return effect / counterfactual if counterfactual > 0 else None

@@ -14,15 +14,17 @@ from causalbench.data.panel import Panel
 from causalbench.decision.headline import headline
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.inference import CATALOGUE as INFERENCES
+from causalbench.protocols import Estimator
 from causalbench.study import Study
 from causalbench.values import Audit, CheckResult, Estimate, MethodCard, Readout
-from causalbench.workflow.estimate import Answer, answer_study, generator, prepare_study, read_panel
+from causalbench.workflow.estimate import Answer, answer_study, generator, prepare_study
+from causalbench.workflow.reading import read_panel
 
 _PACKAGES = ("causalbench-workbench", "duckdb", "linearmodels", "narwhals", "numba", "numpy", "pandas", "scipy")
 
 
 def load_panel(name: str) -> Panel:
-    """Return the panel of a shipped launch: ``geolift`` or ``prop99``.
+    """Return the panel of a shipped launch: ``castle``, ``geolift``, ``mpdta`` or ``prop99``.
 
     Examples
     --------
@@ -84,7 +86,7 @@ def readout(study: Study, *, tell: Callable[[str], None] = lambda _: None) -> Re
         checks=checks,
         methods=_cards([main, *(answer.estimate for answer in answers.values())]),
         headline=headline(study, main, checks[first]),
-        provenance=_provenance(study),
+        provenance=_provenance(study, answers[first].estimator),
     )
 
 
@@ -105,12 +107,12 @@ def _cards(estimates: list[Estimate]) -> tuple[MethodCard, ...]:
     return tuple(room.load(name).card for room, name in dict.fromkeys(names))
 
 
-def _provenance(study: Study) -> dict[str, Any]:
+def _provenance(study: Study, estimator: Estimator[Panel]) -> dict[str, Any]:
     versions = {package: version(package) for package in _PACKAGES}
     return {
         "study_digest": study.digest,
         "seed": study.run.seed,
         "versions": versions,
         "python": ".".join(platform.python_version_tuple()[:2]),
-        "options": plain(dict(study.method.options)),
+        "options": plain(estimator),
     }

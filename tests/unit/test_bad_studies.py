@@ -48,7 +48,11 @@ def edited(old, new):
     return GOOD.replace(old, new)
 
 
-DATA_KEYS = "cluster, covariates, grain, on_duplicate, on_missing, period, source, sql, unit, weights"
+DATA_KEYS = (
+    "cluster, covariates, date_format, decimal, grain, on_duplicate, on_missing, period, source, sql, thousands, unit, "
+    "weights"
+)
+METRIC_KEYS = "aggregate, column, denominator, name, role, scale, transform"
 LAUNCH_KEYS = "align, anticipation, assignment, cohort, end, start, treatment, units"
 WRONG = {
     "unknown key": (
@@ -74,7 +78,7 @@ WRONG = {
     ),
     "key of the second metric": (
         edited("[launch]", '[[metric]]\nname = "visits"\ncolumn = "V"\nrol = "driver"\n[launch]'),
-        ["[[metric]] rol (line 14) is not a key (did you mean 'role'?); allowed here: aggregate, column, name, role"],
+        [f"[[metric]] rol (line 14) is not a key (did you mean 'role'?); allowed here: {METRIC_KEYS}"],
     ),
     "inference of another method": (
         GOOD + 'inference = "cluster"\n',
@@ -182,7 +186,7 @@ WRONG = {
     ),
     "option of a method without any": (
         edited("synthetic-control", "did") + '[method.options]\nexclude = ["rome"]\n',
-        ["[method.options] (line 16): option 'exclude' doesn't exist for did; did takes no options"],
+        ["[method.options] (line 16): option 'exclude' doesn't exist for did; allowed: covariance, convention"],
     ),
     "options that are no table": (
         GOOD + "options = 3\n",
@@ -271,9 +275,10 @@ seed = -1
     assert found[:-1] == [
         "[study] name (line 2): String should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$', found 'spring sale'",
         "[data] unit is missing (line 4)",
-        "[data] on_missing (line 8): Input should be 'error', 'drop_unit', 'drop_period', 'zero', 'impute' or 'keep', found 'drop'",
+        "[data] on_missing (line 8): Input should be 'error', 'drop_unit', 'drop_period', 'zero', 'impute' or 'keep', "
+        "found 'drop'",
         f"[data] unti (line 6) is not a key (did you mean 'unit'?); allowed here: {DATA_KEYS}",
-        "[[metric]] agregate (line 15) is not a key (did you mean 'aggregate'?); allowed here: aggregate, column, name, role",
+        f"[[metric]] agregate (line 15) is not a key (did you mean 'aggregate'?); allowed here: {METRIC_KEYS}",
         "[run] seed (line 23): Input should be greater than or equal to 0, found -1",
         "[launch] (line 16): give exactly one of units, cohort, treatment; found units, cohort",
     ]

@@ -130,8 +130,10 @@ REFUSED = {
         csv({key: f"{key[0]},03/04/2024,5" for key in ROWS}),
         LAUNCH,
         (
-            "CB-D010: period column 'week': 1 labels are neither whole numbers nor ISO dates, for example '03/04/2024'\n"
-            "  To mend it: write dates as 2024-03-04, months as 2024-03, years as 2024\n"
+            "CB-D010: period column 'week': 1 labels aren't ISO dates; '03/04/2024' may be 2024-04-03 (%d/%m/%Y) or 2024-03-04 "
+            "(%m/%d/%Y)\n"
+            '  To mend it: say how dates are written: date_format = "%d/%m/%Y" or date_format = "%m/%d/%Y" under [data], or '
+            "--date-format\n"
         ),
     ),
     "A12 launch after the data": (
@@ -170,8 +172,8 @@ REFUSED = {
         csv(),
         ("--treated", "lima", "--start", "1"),
         (
-            "CB-D023: all 1 treated units are treated from the first period 1 on: lima; without a period before the launch they say "
-            "nothing about its effect\n"
+            "CB-D023: all 1 treated units are treated from the first period 1 on: lima; without a period before the launch "
+            "they say nothing about its effect\n"
             "  To mend it: add history before the launch\n"
         ),
     ),
@@ -195,8 +197,9 @@ REFUSED = {
         csv({("baku", 1): 'baku,1,"1,234.5"', ("baku", 2): "baku,2,12%", ("baku", 3): "baku,3,$3"}),
         LAUNCH,
         (
-            "CB-D020: outcome column 'sales' holds no plain numbers (String), for example '1,234.5', '12%', '$3'\n"
-            "  To mend it: store plain numbers: no thousands separators, signs of currency or percent\n"
+            "CB-D020: outcome column 'sales' holds 3 texts that aren't plain numbers, for example '1,234.5', '12%', '$3'\n"
+            "  To mend it: take signs of currency out and divide percentages by 100 first; separators may stay, see [data] "
+            "thousands\n"
         ),
     ),
     "A21 treatment switches off": (
@@ -498,9 +501,9 @@ def test_folder_in_place_of_a_table_is_called_a_folder(run, tmp_path):
 
 
 def test_examples_of_unreadable_periods_come_in_order(run, table):
-    text = csv({key: f"{key[0]},0{key[1]}/04/2024,5" for key in ROWS})
+    text = csv({key: f"{key[0]},week {key[1]},5" for key in ROWS})
     _, _, err = run(*arguments(table(text), *LAUNCH))
-    assert "for example '01/04/2024', '02/04/2024', '03/04/2024' and 3 more\n" in err
+    assert "for example 'week 1', 'week 2', 'week 3' and 3 more\n" in err
 
 
 def test_truncated_gzip_is_refused(run, table):

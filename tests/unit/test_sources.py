@@ -14,7 +14,7 @@ from causalbench import Panel
 from causalbench.data import sources
 from causalbench.errors import DataError
 from causalbench.study import Study
-from causalbench.workflow.estimate import read_panel
+from causalbench.workflow.reading import read_panel
 
 TABLE = pd.DataFrame(
     [
@@ -152,7 +152,8 @@ def test_usual_marks_of_a_missing_outcome_are_read_as_missing(tmp_path, expected
 def test_other_words_in_the_outcome_are_refused(tmp_path):
     text = TABLE.to_csv(index=False).replace("1234,2,3.5\n", "1234,2,n.a.\n")
     with pytest.raises(
-        DataError, match=r"CB-D020: outcome column 'sales' holds no plain numbers \(String\), for example 'n\.a\.'"
+        DataError,
+        match=r"CB-D020: outcome column 'sales' holds 1 texts that aren't plain numbers, for example 'n\.a\.'",
     ):
         read(tmp_path, source=written(tmp_path, "t.csv", text))
 

@@ -1,0 +1,99 @@
+"""Reading a study's table: as a panel, or as cohort moments where the table is too long for one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import narwhals as nw
+
+from causalbench.data import sources
+from causalbench.data.assembly import assemble
+from causalbench.data.engine_moments import cohort_moments
+from causalbench.data.launch import LaunchRule
+from causalbench.data.moments import CohortMoments
+from causalbench.data.numerals import Numerals
+from causalbench.data.outcome import Reading
+from causalbench.data.panel import Panel
+from causalbench.data.reduce import Columns
+from causalbench.data.sources import Source
+from causalbench.study import Metric, Study
+
+_ROWS_IN_MEMORY = 5_000_000
+"""Tables with more rows are summed in their engine where the method can do with cohort moments."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Request:
+    """A table and how one metric of it is read."""
+
+    source: Source
+    columns: Columns
+    launch: LaunchRule
+    reading: Reading
+
+
+def request_of(study: Study, metric: Metric) -> Request:
+    """Open a study's table for one of its metrics; nothing is read yet."""
+    data, launch = study.data, study.launch
+    columns = Columns(
+        unit=data.unit,
+        period=data.period,
+        outcome=metric.column,
+        denominator=metric.denominator,
+        cohort=launch.cohort,
+        treatment=launch.treatment,
+        covariates=data.covariates,
+        weights=data.weights,
+        cluster=data.cluster,
+        numerals=Numerals(decimal=data.decimal, thousands=data.thousands) if data.decimal or data.thousands else None,
+    )
+    if data.sql is not None:
+        source = sources.from_sql(data.sql, folder=study.folder, unit=data.unit, period=data.period)
+    else:
+        path = study.folder / str(data.source)
+        source = sources.from_file(
+            path, folder=study.folder, unit=data.unit, period=data.period, as_text=columns.as_text()
+        )
+    rule = LaunchRule(
+        units=launch.units, start=launch.start, end=launch.end, anticipation=launch.anticipation, align=launch.align
+    )
+    reading = Reading(
+        grain=data.grain,
+        aggregate=metric.aggregate,
+        on_duplicate=data.on_duplicate,
+        metric=metric.name,
+        scale=metric.scale,
+        transform=metric.transform,
+        date_format=data.date_format,
+    )
+    return Request(source=source, columns=columns, launch=rule, reading=reading)
+
+
+def read_panel(study: Study, metric: Metric) -> Panel:
+    """Read one metric of a study's table as a panel."""
+    asked = request_of(study, metric)
+    return Panel(**assemble(asked.source, asked.columns, launch=asked.launch, reading=asked.reading))
+
+
+def read_moments(study: Study, metric: Metric) -> CohortMoments:
+    """Sum one metric of a study's table by cohort, in the table's own engine."""
+    asked, rule = request_of(study, metric), study.data.on_missing
+    return cohort_moments(
+        asked.source,
+        asked.columns,
+        launch=asked.launch,
+        reading=asked.reading,
+        on_missing="drop_unit" if rule == "drop_unit" else "error",
+    )
+
+
+def suits_moments(study: Study, metric: Metric) -> bool:
+    """Tell whether a table is too long for a panel, and nothing in the study needs single cells."""
+    data, by_column = study.data, study.launch.units is None
+    plain = not (data.covariates or data.weights or data.cluster or metric.denominator or metric.transform)
+    simple = data.grain == "cell" and data.on_duplicate == "error" and data.on_missing in ("error", "drop_unit")
+    if not (by_column and plain and simple and study.method.inference in (None, "cluster")):
+        return False
+    source = request_of(study, metric).source
+    n_rows = sources.collect(source.frame.select(n_rows=nw.len()), source)["n_rows"]
+    return bool(n_rows.iloc[0] > _ROWS_IN_MEMORY)
