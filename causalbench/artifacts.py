@@ -71,6 +71,14 @@ def shipped(*parts: str) -> Path:
     )
 
 
+def shipped_names(folder: str, ending: str) -> tuple[str, ...]:
+    """List the shipped files of one kind without their ending, sorted; none where the installation is incomplete."""
+    try:
+        return tuple(sorted(path.stem for path in shipped(folder).glob(f"*{ending}")))
+    except OutputError:
+        return ()
+
+
 @contextlib.contextmanager
 def run_folder(target: Path, *, replace: bool) -> Iterator[Path]:
     """Yield a folder under a temporary name that becomes ``target`` only when the block succeeds.
@@ -111,9 +119,7 @@ def require_free(target: Path, *, replace: bool) -> None:
             pass
         occupied = target.exists() and not (target.is_dir() and not any(target.iterdir()))
     except OSError as error:
-        raise OutputError(
-            f"can't write to {target}: {error.strerror}", remedy="name another folder with --out"
-        ) from error
+        raise OutputError(f"can't write to {target}: {error.strerror}", remedy="name another folder") from error
     if occupied and not is_run(target):
         raise OutputError(
             f"{target} exists and isn't a run of this tool, so it is left alone",

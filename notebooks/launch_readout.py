@@ -8,6 +8,8 @@
 #     display_name: Python 3
 #     language: python
 #     name: python3
+#   causalbench:
+#     example: geolift
 # ---
 
 # %% [markdown]
@@ -22,6 +24,7 @@ study_file = "study.toml"
 
 # %%
 import pandas as pd
+from IPython.display import display
 
 import causalbench as cb
 from causalbench.report import figures
@@ -49,14 +52,7 @@ print("\n\n".join(f"{estimate['metric']}: {estimate_text(estimate)}" for estimat
 # ## The pictures
 
 # %%
-drawings = {drawing.name: drawing for drawing in figures.draw(evidence, metric)}
-drawings["effect_path"]
-
-# %%
-drawings.get("placebo_gaps", "no placebo picture: too few control units, or a perfect fit")
-
-# %%
-drawings.get("donor_weights", "no weights: every control unit counts the same")
+display(*figures.draw(evidence, metric))
 
 # %% [markdown]
 # ## Can we believe it?

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.random import Generator
 
 from causalbench.data.panel import Panel
+from causalbench.errors import RefusalError
 from causalbench.numerics.gaps import rmspe_ratio
 from causalbench.protocols import Estimator, FitsMany
 from causalbench.values import CheckResult, Estimate
@@ -41,9 +42,12 @@ class PlaceboInSpace:
             return conclude(verdict="not_evaluable", reason=reason, remedy="Add control units.")
         if not isinstance(estimator, FitsMany):
             return None
-        each = np.eye(n, dtype=bool)
-        controls = data.only(units=~data.ever_treated).assigned_to(each[0], start=pre)
-        fits = list(estimator.fit_many(controls, each))
+        controls = data.only(units=~data.ever_treated)
+        try:
+            fits = list(estimator.fit_many(controls, np.where(np.eye(n, dtype=bool), pre, len(data.periods))))
+        except RefusalError as refusal:
+            reason = f"The method can't be applied to control units here: {refusal.message}."
+            return conclude(verdict="not_evaluable", reason=reason, remedy="Look at the other checks.")
         own = rmspe_ratio(estimate.path.effect, pre, spread=float(estimate.path.observed.std()))
         ratios = [rmspe_ratio(fit.path.effect, pre, spread=float(fit.path.observed.std())) for fit in fits]
         defined = sorted(

@@ -22,13 +22,18 @@ class PrePeriodFit:
 
     One less the mean squared gap over the variance of the observed mean, both before the launch. From 80% up it
     passes, below 50% it fails; both limits are conventions. A perfect fit with more donors than periods is
-    overfitting and asks for review.
+    overfitting and asks for review. Methods that compare changes (with an event study) claim parallel paths, not equal
+    ones; for them the question doesn't arise.
     """
 
     question: ClassVar[str] = "Did the counterfactual follow the treated units before the launch?"
 
-    def run(self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator) -> CheckResult:
+    def run(
+        self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator
+    ) -> CheckResult | None:
         """Compare the gap before the launch with the movement there was to follow."""
+        if estimate.event_study is not None:
+            return None
         pre = data.n_pre
         spread = float(estimate.path.observed[:pre].var())
         mspe = float((estimate.path.effect[:pre] ** 2).mean())

@@ -16,7 +16,7 @@ from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate, EventStudy, FloatArray, IntArray
 from causalbench.wording import number
 
-_RATIOS = (0.5, 1.0, 1.5, 2.0)
+_RATIOS = (0.0, 0.5, 1.0, 1.5, 2.0)
 _SHARES = (0.0, 0.25, 0.5, 1.0)
 _LONGEST = 10
 _USUAL = 0.95

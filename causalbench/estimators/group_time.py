@@ -32,7 +32,7 @@ from causalbench.values import EffectPath, EventStudy, Finding, Fit, FloatArray,
 
 PanelOrMoments = TypeVar("PanelOrMoments", Panel, CohortMoments)
 
-_SMALLEST_COHORT_WITH_ERROR = 3
+_FEWEST_WITH_ERROR = 3
 _AT_ONCE = 500
 
 
@@ -116,7 +116,7 @@ class GroupTime:
             "Controls react to the launch, or units choose their date by what they expect of it.",
         ),
         edge_cases=(
-            "Cohorts of one or two units get effects without a standard error.",
+            "Cohorts of one or two units get effects without a standard error; event times resting on so few are left out.",
             "Cells without a control are left out and named.",
             "With missing cells each comparison uses the units seen in both of its periods.",
         ),
@@ -247,7 +247,7 @@ class GroupTime:
         small = [
             f"{data.periods[launch]} ({count} units)"
             for launch, count in zip(effects.first_treated.tolist(), effects.counts.tolist(), strict=True)
-            if launch < len(data.periods) and count < _SMALLEST_COHORT_WITH_ERROR
+            if launch < len(data.periods) and count < _FEWEST_WITH_ERROR
         ]
         if small:
             found.append(f"CB-D025: too small for a standard error of their own: cohorts {listing(small)}")
@@ -274,17 +274,20 @@ class _Report:
         """Return the average over treated cells."""
         return aggregation.simple(*self._parts(self.own))
 
-    def event_study(self, reference: int) -> EventStudy | None:
-        """Return the averages by event time against the common reference."""
+    def event_study(self, reference: int) -> EventStudy:
+        """Return the averages by event time against the common reference; those of one or two units are left out."""
         cells, parts, shares = self._parts(self.long)
         found = aggregation.dynamic(cells, parts, shares)
-        values, weights, by_share = aggregation.stack(found.parts)
         cohorts = [{cell.cohort for cell in cells if cell.event_time == e} for e in found.by]
+        n_treated = np.array([int(self.effects.counts[list(own)].sum()) for own in cohorts])
+        enough = n_treated >= min(_FEWEST_WITH_ERROR, n_treated.max())
+        values, weights, by_share = aggregation.stack([p for p, kept in zip(found.parts, enough, strict=True) if kept])
+        covariance = self.effects.influence.combine(weights, by_share).covariance()
         return EventStudy(
-            event_times=np.array(found.by),
+            event_times=np.array(found.by)[enough],
             values=values,
-            covariance=self.effects.influence.combine(weights, by_share).covariance(),
-            n_treated=np.array([int(self.effects.counts[list(own)].sum()) for own in cohorts]),
+            covariance=covariance if n_treated.max() >= _FEWEST_WITH_ERROR else np.full_like(covariance, np.nan),
+            n_treated=n_treated[enough],
             reference=reference,
         )
 
@@ -322,7 +325,7 @@ class _Report:
         for name, (label, found) in grouped.items():
             value, std_error = next(pairs)
             by = [
-                {label: self._label(label, key), "value": v, "std_error": s}
+                {label: self._label(label, key), "value": v, "std_error": self._usable(label, key, s)}
                 for key, (v, s) in zip(found.by, (next(pairs) for _ in found.by), strict=True)
             ]
             aggregates[name] = {"value": value, "std_error": std_error, "by": by}
@@ -335,13 +338,17 @@ class _Report:
             return key
         return self.periods[int(self.effects.first_treated[key]) if kind == "cohort" else key]
 
+    def _usable(self, kind: str, key: int, std_error: float) -> float | None:
+        """Return a standard error, None of a cohort of one or two units."""
+        small = kind == "cohort" and self.effects.counts[key] < _FEWEST_WITH_ERROR
+        return None if small else std_error
+
     def _row(self, cell: Cell, value: float, std_error: float) -> Mapping[str, Any]:
-        small = self.effects.counts[cell.cohort] < _SMALLEST_COHORT_WITH_ERROR
         return {
             "cohort": self.periods[int(self.effects.first_treated[cell.cohort])],
             "period": self.periods[cell.period],
             "value": value,
-            "std_error": None if small else std_error,
+            "std_error": self._usable("cohort", cell.cohort, std_error),
         }
 
     def _pretest(self, cells: list[Cell], values: FloatArray, covariance: FloatArray) -> dict[str, Any] | None:
@@ -349,7 +356,7 @@ class _Report:
         before = [
             k
             for k, cell in enumerate(cells)
-            if cell.event_time < 0 and self.effects.counts[cell.cohort] >= _SMALLEST_COHORT_WITH_ERROR
+            if cell.event_time < 0 and self.effects.counts[cell.cohort] >= _FEWEST_WITH_ERROR
         ]
         joint = covariance[np.ix_(before, before)]
         if not before or np.linalg.matrix_rank(joint, hermitian=True) < len(before):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import os
 import signal
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import jupytext
@@ -84,6 +85,10 @@ def _run(client: NotebookClient) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             raise
+        finally:
+            wait([running])
+            # A kernel that dies while it starts is cleaned up, but its clean-up stays registered and fails at exit.
+            atexit.unregister(client._cleanup_kernel)  # noqa: SLF001
 
 
 def template(name: str) -> nbformat.NotebookNode:

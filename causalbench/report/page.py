@@ -10,8 +10,8 @@ import jinja2
 from latex2mathml.converter import convert
 from markupsafe import Markup
 
-from causalbench.report import figures
-from causalbench.report.figures.canvas import Drawing
+from causalbench.report import figures, rollout
+from causalbench.report.canvas import Drawing
 from causalbench.wording import interval_text, number
 
 _ROWS = 120
@@ -55,15 +55,36 @@ def _section(
     """Collect what the page shows of one metric."""
     metric, path, start = estimate["metric"], estimate["path"], estimate["n_pre"]
     rows = zip(*(path[key][start:] for key in ("periods", "observed", "counterfactual", "effect")), strict=True)
-    role = next(item["role"] for item in evidence["study"]["metric"] if item["name"] == metric)
+    audit = evidence["audits"][metric]
+    declared = next(item for item in evidence["study"]["metric"] if item["name"] == metric)
     weights = sorted((estimate["weights"] or {}).items(), key=lambda item: (-item[1], item[0]))
     return {
         "metric": metric,
-        "role": role,
+        "role": declared["role"],
+        "scale": declared["scale"],
         "estimate": estimate,
         "drawings": drawings[metric],
         "checks": evidence["checks"][metric],
-        "audit": evidence["audits"][metric],
+        "audit": audit,
+        "rollout": rollout.describe(estimate, audit["launches"]),
+        "weighting": _weighting(evidence, estimate),
+        "chosen": _chosen(evidence, estimate),
         "rows": list(rows)[:_ROWS],
         "weights": [(unit, weight) for unit, weight in weights if weight >= 1e-4],
     }
+
+
+def _weighting(evidence: Mapping[str, Any], estimate: Mapping[str, Any]) -> str:
+    """Say whom the average counts how much."""
+    if estimate["estimand"]["weighting"] == "unit":
+        return "every unit counts the same"
+    return f"units weighted by {evidence['study']['data']['weights']}"
+
+
+def _chosen(evidence: Mapping[str, Any], estimate: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name what was chosen: estimator, inference, options and columns, whoever chose them."""
+    data, options = evidence["study"]["data"], evidence["provenance"]["options"]
+    columns = {"covariates": data["covariates"], "cluster": data["cluster"]}
+    named = {"estimator": estimate["estimator"], "inference": estimate["inference"], **options, **columns}
+    texts = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in named.items()}
+    return [(key, str(value)) for key, value in texts.items() if value not in (None, "")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from causalbench.wording import interval_text, number, percent
@@ -12,18 +12,32 @@ def estimate_text(estimate: Mapping[str, Any]) -> str:
     """Write one estimate as a few aligned lines."""
     detail, interval = estimate["detail"], estimate["interval"]
     level = percent(interval["level"]).replace(".0%", "%") if interval else ""
-    extent = f"{estimate['n_treated']} treated, {estimate['n_post']} periods"
+    by_cohort = "group_time" in detail or "aggregates" in detail
+    after = "each from its launch on" if by_cohort else f"{estimate['n_post']} periods"
+    before = f"{estimate['n_pre']} periods before the {'first ' if by_cohort else ''}launch"
     rows = [
         ("effect", f"{number(estimate['value'])} {estimate['estimand']['units']}"),
         (f"{level} {interval['kind']} set" if interval else "interval", interval_text(interval)),
         ("p-value", number(estimate["p_value"])),
         ("standard error", number(estimate["std_error"])) if estimate["std_error"] is not None else None,
         ("relative", percent(detail["relative"], sign=True)) if detail["relative"] is not None else None,
-        ("total", f"{number(detail['incremental'])} over {extent}") if detail["incremental"] is not None else None,
-        ("compared with", f"{estimate['n_control']} control units, {estimate['n_pre']} periods before the launch"),
+        ("total", f"{number(detail['incremental'])} over {estimate['n_treated']} treated, {after}")
+        if detail["incremental"] is not None
+        else None,
+        ("compared with", f"{estimate['n_control']} control units{' never treated' if by_cohort else ''}, {before}"),
+        *_rollout(detail),
         *(("warning", warning) for warning in estimate["warnings"]),
     ]
     shown = [row for row in rows if row]
     width = max(len(label) for label, _ in shown)
     lines = [f"{estimate['estimator']} with {estimate['inference']} inference, {estimate['estimand']['window']}"]
     return "\n".join(lines + [f"  {label:<{width}}  {text}" for label, text in shown])
+
+
+def _rollout(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the other averages of group-time effects, and the test before the launch."""
+    for name, found in (detail.get("aggregates") or {}).items():
+        yield f"{name} average", f"{number(found['value'])} (standard error {number(found['std_error'])})"
+    pretest = detail.get("pretest")
+    if pretest:
+        yield "before launch", f"all zero together: p = {number(pretest['p_value'])}"

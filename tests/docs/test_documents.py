@@ -12,8 +12,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 import causalbench
+from causalbench.report import notebook
+from causalbench.workflow.scaffold import scaffold, templates
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -81,6 +84,17 @@ def test_notebook_is_short_plain_and_without_outputs(path):
     assert not [cell for cell in code if cell.outputs or cell.execution_count]
     assert not [cell for cell in code if re.search(r"^\s*(def|class|lambda)\b", cell.source, flags=re.MULTILINE)]
     assert sum("parameters" in cell.metadata.get("tags", ()) for cell in code) == 1
+
+
+@pytest.mark.parametrize("template", templates())
+def test_notebook_runs_in_a_new_folder(template, tmp_path):
+    scaffold(tmp_path / "mine", template=template)
+    document = nbformat.read(tmp_path / "mine" / f"{template}.ipynb", as_version=4)
+    resources = {"metadata": {"path": str(tmp_path / "mine")}}
+    notebook._run(NotebookClient(document, timeout=120, kernel_name="python3", resources=resources))
+    code = [cell for cell in document.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    assert all(output.output_type != "error" for cell in code for output in cell.outputs)
 
 
 def test_changelog_has_a_place_for_numerical_changes():

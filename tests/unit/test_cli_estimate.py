@@ -151,17 +151,17 @@ WRONG = {
     "option without a value": (["--option", "exclude"], "  - --option 'exclude' isn't key=value"),
     "unknown option": (
         ["--option", "exclude=baku"],
-        "  - [method.options]: option 'exclude' doesn't exist for did; " + "did takes no options",
+        "  - [method.options]: option 'exclude' doesn't exist for did; allowed: covariance, convention",
     ),
     "inference of another method": (
         ["--inference", "conformal"],
-        "  - [method] inference = 'conformal' doesn't go with did; allowed: cluster, permutation",
+        "  - [method] inference = 'conformal' doesn't go with did; allowed: cluster, wild, bootstrap, permutation",
     ),
     "misspelt inference": (
         ["--inference", "permutaton"],
         (
             "  - [method] inference = 'permutaton' doesn't exist for did (did you mean 'permutation'?); "
-            "allowed: cluster, permutation"
+            "allowed: cluster, wild, bootstrap, permutation"
         ),
     ),
     "unknown rule": (

@@ -57,6 +57,10 @@ def test_wheel_holds_shipped_files_and_no_tests(installed):
     shipped = {str(path.relative_to(installed / "causalbench" / "shipped")) for path in installed.rglob("shipped/**/*")}
     assert {
         "notebooks/launch_readout.py",
+        "notebooks/did.ipynb",
+        "data/castle/SOURCE.md",
+        "data/castle/castle.csv",
+        "data/mpdta/mpdta.csv",
         "data/geolift/study.toml",
         "data/geolift/SOURCE.md",
         "data/prop99/prop99.csv",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from causalbench.report.figures.canvas import INK, OBSERVED, Drawing, canvas, find_estimate, short, to_svg
+from causalbench.report.canvas import INK, OBSERVED, Drawing, canvas, find_estimate, short, to_svg
+
+PLACE = 60
 
 _SHOWN = 12
 _VISIBLE = 5e-4

@@ -7,9 +7,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from causalbench.report.figures.canvas import (
+from causalbench.report.canvas import (
     BAND,
     COUNTERFACTUAL,
+    FAINT,
     MUTED,
     OBSERVED,
     Drawing,
@@ -24,48 +25,78 @@ from causalbench.report.figures.canvas import (
 )
 from causalbench.wording import interval_text, number
 
+PLACE = 10
+
+_ONE_LAUNCH = (
+    "Above: the treated units' mean and its estimated path without the launch (dashed vertical line: launch). Below: their "
+    "difference; before the launch it shows how well the method follows."
+)
+_SEVERAL = (
+    "Above: the mean of all units that ever launch and its estimated path without any launch. Units launch at {} dates "
+    "from {} (dashed vertical line) to {} (dotted: all after the first). Below: their difference. Until the last launch "
+    "units still without it are in the mean, so the difference mixes effects with placebos; the picture by time since the "
+    "launch takes them apart."
+)
+
 
 def draw(evidence: Mapping[str, Any], metric: str) -> Drawing:
     """Draw observed and counterfactual path, and below it their difference with the set of constant effects."""
     estimate = find_estimate(evidence, metric)
     path, start = estimate["path"], estimate["n_pre"]
     x = positions(path["periods"])
-    interval = estimate["interval"]
+    launches = [period for period, _ in evidence["audits"][metric]["launches"]]
     with canvas(height=4.6, rows=2, ratios=(3, 2)) as (figure, (upper, lower)):
-        upper.plot(x, path["observed"], color=OBSERVED, linewidth=1.6, label="observed, mean of the treated")
-        upper.plot(
-            x,
-            path["counterfactual"],
-            color=COUNTERFACTUAL,
-            linewidth=1.4,
-            linestyle="--",
-            label="without the launch (estimated)",
-        )
+        _draw_paths(upper, x, path)
         upper.set_title(f"{short(metric)}: what happened, and what would have happened without the launch")
         upper.set_ylabel(short(metric))
         legend_above(upper, ncols=2)
-        mark_launch(upper, x[start])
         lower.axhline(0, color=MUTED, linewidth=0.8)
         lower.plot(
             x, path["effect"], color=OBSERVED, linewidth=1.4, marker="." if len(x) <= 3 else None, label="difference"
         )
-        _draw_interval(lower, x[start:], estimate)
+        if len(launches) == 1:
+            _draw_interval(lower, x[start:], estimate)
         lower.set_ylabel("difference")
         legend_above(lower, ncols=3)
-        mark_launch(lower, x[start])
         label_periods(lower, x)
+        for axes in (upper, lower):
+            mark_launch(axes, x[start])
+            for later in positions(launches)[1:]:
+                axes.axvline(later, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
         figure.align_ylabels([upper, lower])
         svg = to_svg(figure)
-    first = path["periods"][start]
-    level = f"{100 * interval['level']:g}% set: {interval_text(interval)}. " if interval else ""
     return Drawing(
         name="effect_path",
         svg=svg,
-        alt=f"Line chart of {metric} from {path['periods'][0]} to {path['periods'][-1]}. The launch is at {first}. From "
-        f"then on the treated average {number(estimate['value'], sign=True)} {estimate['estimand']['units']} against the "
-        f"estimated path without the launch. {level}",
-        caption="Above: the treated units' mean and its estimated path without the launch (dashed vertical line: launch). "
-        "Below: their difference; before the launch it shows how well the method follows.",
+        alt=f"Line chart of {metric} from {path['periods'][0]} to {path['periods'][-1]}. {_alt(estimate, launches)}",
+        caption=_ONE_LAUNCH if len(launches) == 1 else _SEVERAL.format(len(launches), launches[0], launches[-1]),
+    )
+
+
+def _draw_paths(axes: Axes, x: list[Any], path: Mapping[str, Any]) -> None:
+    axes.plot(x, path["observed"], color=OBSERVED, linewidth=1.6, label="observed, mean of the treated")
+    axes.plot(
+        x,
+        path["counterfactual"],
+        color=COUNTERFACTUAL,
+        linewidth=1.4,
+        linestyle="--",
+        label="without the launch (estimated)",
+    )
+
+
+def _alt(estimate: Mapping[str, Any], launches: list[Any]) -> str:
+    interval = estimate["interval"]
+    average = f"{number(estimate['value'], sign=True)} {estimate['estimand']['units']}"
+    level = f" {100 * interval['level']:g}% set: {interval_text(interval)}." if interval else ""
+    if len(launches) == 1:
+        return (
+            f"The launch is at {launches[0]}. From then on the treated average {average} against the estimated path "
+            f"without the launch.{level}"
+        )
+    return (
+        f"Units launch at {len(launches)} dates, the first at {launches[0]}, the last at {launches[-1]}. From its launch "
+        f"on a unit averages {average} against the estimated path without it.{level}"
     )
 
 

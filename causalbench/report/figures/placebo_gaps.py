@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from causalbench.report.figures.canvas import (
+from causalbench.report.canvas import (
     FAINT,
     MUTED,
     OBSERVED,
@@ -21,6 +21,8 @@ from causalbench.report.figures.canvas import (
     positions,
     to_svg,
 )
+
+PLACE = 50
 
 
 def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:

@@ -127,8 +127,9 @@ def _short_coordinate(match: re.Match[str]) -> str:
 
 
 def legend_above(axes: Axes, *, ncols: int) -> None:
-    """Place the legend between title and axes, where no line runs through it."""
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=ncols, borderaxespad=0.2)
+    """Place the legend between title and axes, where no line runs through it; nothing where nothing has a name."""
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=ncols, borderaxespad=0.2)
 
 
 def short(name: str) -> str:
