@@ -2,13 +2,15 @@
 # make test    set up what the tests need, run the suite
 # make docs    write METHODS.md and the paired notebooks again
 # make bench   measure, and write benchmarks/results/
+# make bench-published   those on published data; CAUSALBENCH_REFERENCE names its folder
+# make bench-peers   the same beside other programs, in an environment of its own
 
 PYTHON ?= python3
 BIN := .venv/bin
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PINS := pyproject.toml constraints.txt
 
-.PHONY: demo test docs bench clean
+.PHONY: demo test docs bench bench-published bench-peers clean
 
 demo: .venv/.ready
 	$(BIN)/causalbench demo --out runs/demo
@@ -21,9 +23,19 @@ docs: .venv/.ready-dev
 
 bench: .venv/.ready-dev
 	$(ONE_THREAD) $(BIN)/python benchmarks/placebos.py
+	$(BIN)/python benchmarks/engine_moments.py
+
+bench-published: .venv/.ready-dev
+	$(ONE_THREAD) $(BIN)/python benchmarks/honest.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/cps_placebo_laws.py
+
+bench-peers:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/requirements-peers.txt .
+	$(ONE_THREAD) .venv-peers/bin/python benchmarks/did_peers.py
 
 clean:
-	rm -rf .venv runs build dist
+	rm -rf .venv .venv-peers runs build dist
 
 .venv/.ready: $(PINS)
 	$(PYTHON) -m venv .venv

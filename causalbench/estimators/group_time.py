@@ -108,7 +108,8 @@ class GroupTime:
         std_error="joint over all cells and summaries from every unit's influence, clustered by unit or by the cluster "
         "column, without a small-sample factor",
         assumptions=(
-            "Without its launch, each cohort would have changed in parallel to its controls, given the covariates.",
+            "Without its launch, each cohort would have changed in parallel to its controls, given the covariates: by as many "
+            "units of the outcome, or at the same rate where it is a logarithm.",
             "No unit reacts before its launch, beyond the anticipation stated, and none to another unit's.",
         ),
         not_when=(

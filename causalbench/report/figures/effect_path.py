@@ -40,7 +40,7 @@ _SEVERAL = (
 
 
 def draw(evidence: Mapping[str, Any], metric: str) -> Drawing:
-    """Draw observed and counterfactual path, and below it their difference with the set of constant effects."""
+    """Draw observed and counterfactual path, and below it their difference with the set of effects."""
     estimate = find_estimate(evidence, metric)
     path, start = estimate["path"], estimate["n_pre"]
     x = positions(path["periods"])
@@ -108,7 +108,8 @@ def _draw_interval(axes: Axes, x: list[Any], estimate: Mapping[str, Any]) -> Non
     room = 0.1 * (max(values) - min(values)) or 1.0
     bottom, top = min(values) - room, max(values) + room
     axes.set_ylim(bottom, top)
-    label = f"{100 * interval['level']:g}% set of a constant effect" if interval else ""
+    what = "a constant effect" if estimate["std_error"] is None else "the average effect"
+    label = f"{100 * interval['level']:g}% set of {what}" if interval else ""
     for low, high in interval["segments"] if interval else []:
         span = (bottom if low is None else low, top if high is None else high)
         if len(x) > 1:
