@@ -26,8 +26,7 @@ def measure(n_units: int, n_periods: int) -> tuple[float, float, float]:
         n_units=n_units + 1, n_periods=n_periods + 30, n_treated=1, n_post=30, effect=0.0, rho=0.5, seed=1
     )
     donors = panel.only(units=~panel.ever_treated)
-    each = np.eye(n_units, dtype=bool)
-    donors = donors.assigned_to(each[0], start=n_periods)
+    each = np.where(np.eye(n_units, dtype=bool), n_periods, n_periods + 30)
     seconds, fits = [], []
     for _ in range(REPEATS):
         start = time.perf_counter()

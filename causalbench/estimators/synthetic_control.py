@@ -13,7 +13,7 @@ from causalbench.errors import ConvergenceError, DataError
 from causalbench.numerics.gaps import rmspe_ratio
 from causalbench.numerics.simplex import GAP_LIMIT, solve_simplex
 from causalbench.protocols import Requirements
-from causalbench.values import BoolArray, EffectPath, Fit, FloatArray, MethodCard
+from causalbench.values import BoolArray, EffectPath, Fit, FloatArray, IntArray, MethodCard
 
 _BATCH = 1000
 _LONG_PANEL = 40
@@ -105,17 +105,19 @@ class SyntheticControl:
     def fit(self, data: Panel) -> Fit:
         """Estimate weights, counterfactual and average effect."""
         data = self.sample(data)
-        (fit,) = self.fit_many(data, data.ever_treated[None])
+        (fit,) = self.fit_many(data, data.first_treated[None])
         return fit
 
-    def fit_many(self, data: Panel, assignments: BoolArray) -> Iterator[Fit]:
-        """Fit once per assignment on one shared Gram matrix; donors are all other units of the panel."""
-        pre = data.n_pre
+    def fit_many(self, data: Panel, launches: IntArray) -> Iterator[Fit]:
+        """Fit once per assignment on one shared Gram matrix; all have the same launch date, donors are the other units."""
+        pre = int(launches.min())
+        if not np.isin(launches, (pre, len(data.periods))).all():
+            raise ValueError("synthetic control takes one launch date, the same in every assignment")
         series = self._centred(data.outcome, slice(0, pre))
         history = _period_centred(series[:, :pre])
         gram = history @ history.T
-        for start in range(0, len(assignments), _BATCH):
-            rows = np.asarray(assignments[start : start + _BATCH], dtype=bool)
+        for start in range(0, len(launches), _BATCH):
+            rows = np.asarray(launches[start : start + _BATCH]) == pre
             share = rows / rows.sum(axis=1, keepdims=True)
             cross = share @ gram
             allowed = ~rows
@@ -123,7 +125,7 @@ class SyntheticControl:
             solution = solve_simplex(gram, cross, (cross * share).sum(axis=1), allowed)
             paths = zip(share @ data.outcome, share @ series - solution.weights @ series, strict=True)
             for (observed, gap), weights, rel_gap in zip(paths, solution.weights, solution.rel_gap, strict=True):
-                yield _fit(data, observed, gap, weights, float(rel_gap))
+                yield _fit(data, pre, observed, gap, weights, float(rel_gap))
 
     def null_residuals(self, data: Panel, effects: FloatArray) -> FloatArray:
         """Residuals over all periods when each constant effect is taken off the post period and weights refitted."""
@@ -179,9 +181,8 @@ def _certify(rel_gap: float) -> None:
         )
 
 
-def _fit(data: Panel, observed: FloatArray, gap: FloatArray, weights: FloatArray, rel_gap: float) -> Fit:
+def _fit(data: Panel, pre: int, observed: FloatArray, gap: FloatArray, weights: FloatArray, rel_gap: float) -> Fit:
     _certify(rel_gap)
-    pre = data.n_pre
     pre_mspe = float((gap[:pre] ** 2).mean())
     return Fit(
         effect=float(gap[pre:].mean()),

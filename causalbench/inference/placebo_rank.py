@@ -123,8 +123,8 @@ def _placebos(estimator: Estimator[Panel], data: Panel, rng: Generator) -> list[
     inside = treated[~treated] if k == 1 else treated
     groups, _ = subsets(len(pool.units), k, limit=_GROUPS, n_drawn=_GROUPS, rng=rng)
     groups = groups[(groups != inside).any(axis=1)] if k > 1 else groups
-    placebos = []
-    for group, refit in zip(groups, estimator.fit_many(pool.assigned_to(groups[0], start=pre), groups), strict=True):
+    placebos, launches = [], np.where(groups, pre, len(data.periods))
+    for group, refit in zip(groups, estimator.fit_many(pool, launches), strict=True):
         if refit.weights is None:
             raise RefusalError(f"{type(estimator).__name__} has no donor weights to follow an effect through")
         gap = refit.path.effect

@@ -184,7 +184,7 @@ WRONG = {
         GOOD + '[method.options]\nfixed_effects = "both"\n',
         ["[method.options] (line 16): option fixed_effects: Input should be 'none' or 'unit', found 'both'"],
     ),
-    "option of a method without any": (
+    "option of another method": (
         edited("synthetic-control", "did") + '[method.options]\nexclude = ["rome"]\n',
         ["[method.options] (line 16): option 'exclude' doesn't exist for did; allowed: covariance, convention"],
     ),

@@ -310,7 +310,7 @@ def test_cluster_is_a_wald_test_with_t_quantiles(level: float) -> None:
     n_cells, n_counted = n_units * n_periods, n_periods + 1
     factor = n_units / (n_units - 1) * (n_cells - 1) / (n_cells - n_counted)
     std_error = math.sqrt(factor * (scores**2).sum()) / (side**2).sum()
-    found = infer(Cluster(), Did(), panel, level=level)
+    found = infer(Cluster(), Did(convention="fixest"), panel, level=level)
     assert found.std_error == pytest.approx(std_error, rel=1e-9)
     assert found.interval is not None
     reach = stats.t.ppf((1 + level) / 2, n_units - 1) * std_error

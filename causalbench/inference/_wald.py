@@ -1,0 +1,77 @@
+"""What Wald inferences share: who may use them, the interval with its p-value, and bands around an event study."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.random import Generator
+
+from causalbench.data.panel import Panel
+from causalbench.errors import RefusalError
+from causalbench.numerics.covariance import t_p_value, t_quantile, uniform_quantile
+from causalbench.protocols import FEW_CLUSTERS
+from causalbench.values import Bands, EventStudy, Fit, Interval, Uncertainty
+
+_DRAWS = 20_000
+_NO_SPREAD = 1e-12
+
+
+def require_clusters(data: Panel, *, what: str) -> None:
+    """Refuse fewer treated or control clusters than the approximation needs.
+
+    Raises
+    ------
+    RefusalError
+        With fewer than five treated or five control clusters.
+    """
+    if min(data.n_treated_clusters, data.n_control_clusters) >= FEW_CLUSTERS:
+        return
+    kind = "units" if data.cluster is None else "clusters"
+    raise RefusalError(
+        f"{what} need {FEW_CLUSTERS} treated and {FEW_CLUSTERS} control {kind}, the data have "
+        f"{data.n_treated_clusters} and {data.n_control_clusters}",
+        code="CB-D015",
+        remedy='use permutation: inference = "permutation" under [method], or --inference permutation',
+    )
+
+
+def is_perfect(data: Panel, fit: Fit, std_error: float) -> bool:
+    """Tell whether a standard error is rounding, not a spread."""
+    return std_error <= _NO_SPREAD * max(abs(fit.effect), data.largest)
+
+
+def not_computed() -> Uncertainty:
+    """Return what is left to say about a perfect fit."""
+    warning = "not computed: the standard error is zero, the fit is perfect"
+    return Uncertainty(interval=None, p_value=None, std_error=None, warnings=(warning,))
+
+
+def wald_interval(effect: float, std_error: float, df: float, level: float) -> tuple[Interval, float]:
+    """Return the interval and the p-value of one t test."""
+    reach = t_quantile(level, df) * std_error
+    interval = Interval(segments=((effect - reach, effect + reach),), level=level, kind="confidence")
+    return interval, t_p_value(effect / std_error, df)
+
+
+def event_bands(study: EventStudy | None, *, df: float, level: float, rng: Generator) -> Bands | None:
+    """Return pointwise t and uniform sup-t bands from the joint covariance; None where there is none."""
+    if study is None or not len(study.values) or not np.isfinite(study.covariance).all():
+        return None
+    widest = uniform_quantile(study.covariance, level, df=df, n_draws=_DRAWS, rng=rng)
+    errors = study.std_errors
+    alone = t_quantile(level, df)
+    return Bands(
+        level=level,
+        lower=study.values - alone * errors,
+        upper=study.values + alone * errors,
+        uniform_lower=study.values - widest * errors,
+        uniform_upper=study.values + widest * errors,
+        critical_value=widest,
+    )
+
+
+def degrees_of_freedom(data: Panel, fit: Fit) -> float:
+    """Return the estimator's own degrees of freedom, one less than there are clusters where it states none."""
+    df = float(fit.diagnostics.get("df", data.n_clusters - 1))
+    return df if not math.isnan(df) else data.n_clusters - 1.0
