@@ -18,6 +18,38 @@ FEW_CLUSTERS = 5
 """With fewer treated or control clusters than this, cluster-robust errors are refused and not chosen by default."""
 
 
+MANY_CLUSTERS = 20
+"""From this many treated and control clusters up, errors without a small-sample correction hold their size."""
+
+
+class CountsClusters(Protocol):
+    """Data that know how many clusters they have."""
+
+    @property
+    def n_treated_clusters(self) -> int:
+        """Number of treated clusters."""
+        ...
+
+    @property
+    def n_control_clusters(self) -> int:
+        """Number of control clusters."""
+        ...
+
+
+def inference_by_clusters(data: CountsClusters, *, few: str) -> str:
+    """Choose between inferences for errors without a small-sample correction.
+
+    ``cluster`` from 20 treated and 20 control clusters up, ``bootstrap`` from 5, ``few`` below. At nominal 5%, ``cluster``
+    for ``group-time`` rejects 4.5, 6.5, 6.7, 9.7 and 13% of placebo laws in 25, 15, 10, 7 and 5 of 50 US states (600 draws,
+    Monte Carlo error about 1), ``bootstrap`` 2.4, 4.8, 4.8, 6.0 and 4.8% (250 draws, error about 1.4);
+    ``benchmarks/cps_placebo_laws.py`` has the draws.
+    """
+    fewest = min(data.n_treated_clusters, data.n_control_clusters)
+    if fewest >= MANY_CLUSTERS:
+        return "cluster"
+    return "bootstrap" if fewest >= FEW_CLUSTERS else few
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirements:
     """What an estimator needs of a panel; the audit refuses or warns by it.

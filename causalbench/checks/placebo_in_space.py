@@ -13,7 +13,7 @@ from numpy.random import Generator
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
 from causalbench.numerics.gaps import rmspe_ratio
-from causalbench.protocols import Estimator, FitsMany
+from causalbench.protocols import FEW_CLUSTERS, Estimator, FitsMany
 from causalbench.values import CheckResult, Estimate
 
 _DRAWN = 100
@@ -26,7 +26,8 @@ class PlaceboInSpace:
 
     The share, the treated counted in, of units whose RMSPE after the launch, relative to that before, is at least the
     treated units' (Abadie, Diamond, Hainmueller 2010, section 3.4). It is a picture beside the stated inference, not a
-    second p-value: a mean of several treated units is smoother than a single control.
+    second p-value: a mean of several treated units is smoother than a single control. So it isn't asked of methods with
+    an event study from five treated units up, nor with several launch dates.
     """
 
     question: ClassVar[str] = "Do units that got nothing show gaps as large?"
@@ -37,11 +38,12 @@ class PlaceboInSpace:
         """Fit every control unit as if it had been treated."""
         pre, n = data.n_pre, len(data.donor_pool)
         conclude = partial(CheckResult, name="placebo-in-space", question=self.question)
+        many = estimate.event_study is not None and data.n_treated_clusters >= FEW_CLUSTERS
+        if not isinstance(estimator, FitsMany) or many or len(data.cohorts) > 1:
+            return None
         if n < 3:
             reason = f"{n} control units are too few for placebos."
             return conclude(verdict="not_evaluable", reason=reason, remedy="Add control units.")
-        if not isinstance(estimator, FitsMany):
-            return None
         controls = data.only(units=~data.ever_treated)
         try:
             fits = list(estimator.fit_many(controls, np.where(np.eye(n, dtype=bool), pre, len(data.periods))))

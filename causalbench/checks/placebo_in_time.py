@@ -10,6 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from causalbench.data.panel import Panel
+from causalbench.errors import RefusalError
 from causalbench.inference import CATALOGUE as INFERENCES
 from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate
@@ -37,8 +38,12 @@ class PlaceboInTime:
         level = estimate.interval.level
         history = data.only(periods=np.arange(len(data.periods)) < data.n_pre)
         mock = history.assigned_to(data.ever_treated, start=data.n_pre - length)
-        fit = estimator.fit(mock)
-        result = INFERENCES.create(estimate.inference).infer(estimator, mock, fit, level=level, rng=rng)
+        try:
+            fit = estimator.fit(mock)
+            result = INFERENCES.create(estimate.inference).infer(estimator, mock, fit, level=level, rng=rng)
+        except RefusalError as refusal:
+            reason = f"The method can't be applied to a mock launch here: {refusal.message}."
+            return conclude(verdict="not_evaluable", reason=reason, remedy="Look at the other checks.")
         if result.p_value is None or result.interval is None:
             reason = "The inference gives no p-value for the mock launch."
             return conclude(verdict="not_evaluable", reason=reason)

@@ -53,11 +53,13 @@ class EngineTable:
 def overview_of(table: EngineTable, written: tuple[str, ...]) -> pd.DataFrame:
     """Return rows, missing and infinite values and the total by period and launch; refuses what that shows."""
     source, columns, value = table.source, table.columns, nw.col("__value")
+    unnamed, inexact = _unit_flags(table)
     frame = table.frame.with_columns(
         nw.when(value.is_finite()).then(value).alias("__finite"),
-        nw.col("__unit").is_null().cast(nw.Int64).alias("__unnamed"),
+        nw.when(unnamed).then(nw.lit(1)).otherwise(nw.lit(0)).alias("__unnamed"),
+        nw.when(inexact).then(nw.lit(1)).otherwise(nw.lit(0)).alias("__inexact"),
     )
-    names = {"missing": "__missing", "infinite": "__infinite", "total": "__finite", "unnamed": "__unnamed"}
+    names = {name: f"__{name}" for name in ("missing", "infinite", "unnamed", "inexact")} | {"total": "__finite"}
     names |= {f"{role}_unread": f"__{role}_unread" for role in written}
     measures = [nw.len().alias("rows"), *(nw.col(column).sum().alias(name) for name, column in names.items())]
     groups = frame.group_by("__period", table.launch_column).agg(*measures).head(_MOST_GROUPS + 1)
@@ -79,6 +81,12 @@ def overview_of(table: EngineTable, written: tuple[str, ...]) -> pd.DataFrame:
     no_period = period.isna() | (period.astype(str).str.strip() == "")
     refuse_empty(table, "unit", int(overview["unnamed"].sum()))
     refuse_empty(table, "period", int(overview.loc[no_period, "rows"].sum()))
+    if overview["inexact"].sum():
+        raise DataError(
+            f"{int(overview['inexact'].sum())} rows have units stored as floating-point numbers that aren't exact whole numbers",
+            code="CB-D052",
+            remedy="store the unit column as text",
+        )
     if infinite := int(overview["infinite"].sum()):
         retell(table, nw.col("__infinite") > 0, f"{infinite} rows are infinite in {columns.outcome!r}", limit=5)
     if overview["missing"].sum() == overview["rows"].sum():
@@ -86,6 +94,14 @@ def overview_of(table: EngineTable, written: tuple[str, ...]) -> pd.DataFrame:
     if columns.treatment:
         _require_indicator(table, overview)
     return overview
+
+
+def _unit_flags(table: EngineTable) -> tuple[nw.Expr, nw.Expr]:
+    """Tell which rows have no unit, and which have a number that isn't exactly whole."""
+    unit = nw.col("__unit")
+    if not table.frame.collect_schema()["__unit"].is_float():
+        return unit.is_null(), nw.lit(value=False)
+    return unit.is_null() | unit.is_nan(), (unit != unit.floor()) | (unit.abs() >= 2.0**53)
 
 
 def refuse_empty(table: EngineTable, role: str, n_rows: int) -> None:

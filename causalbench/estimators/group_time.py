@@ -27,7 +27,7 @@ from causalbench.numerics.aggregation import Summary
 from causalbench.numerics.comparisons import BasePeriod, Cell, Control, comparisons
 from causalbench.numerics.influence import CohortInfluence, UnitInfluence
 from causalbench.numerics.two_period import Method
-from causalbench.protocols import FEW_CLUSTERS, Requirements
+from causalbench.protocols import Requirements, inference_by_clusters
 from causalbench.values import EffectPath, EventStudy, Finding, Fit, FloatArray, IntArray, MethodCard
 
 PanelOrMoments = TypeVar("PanelOrMoments", Panel, CohortMoments)
@@ -100,7 +100,7 @@ class GroupTime:
         missing_cells=True,
         moments=True,
     )
-    inferences: ClassVar[tuple[str, ...]] = ("cluster", "permutation")
+    inferences: ClassVar[tuple[str, ...]] = ("cluster", "bootstrap", "permutation")
     card: ClassVar[MethodCard] = MethodCard(
         title="Group-time effects (group-time)",
         summary="Each cohort's change since just before its launch, less that of units not treated by then.",
@@ -108,8 +108,8 @@ class GroupTime:
         std_error="joint over all cells and summaries from every unit's influence, clustered by unit or by the cluster "
         "column, without a small-sample factor",
         assumptions=(
-            "Without its launch, each cohort would have changed in parallel to its controls, given the covariates: by as many "
-            "units of the outcome, or at the same rate where it is a logarithm.",
+            "Without its launch, each cohort would have changed in parallel to its controls, given the covariates.",
+            "Parallel means by as many units of the outcome, or at the same rate where it is a logarithm.",
             "No unit reacts before its launch, beyond the anticipation stated, and none to another unit's.",
         ),
         not_when=(
@@ -223,9 +223,8 @@ class GroupTime:
             yield Fit(effect=float(value), path=path)
 
     def default_inference(self, data: Panel | CohortMoments) -> str:
-        """``cluster`` from five treated and five control clusters up, ``permutation`` below."""
-        enough = min(data.n_treated_clusters, data.n_control_clusters) >= FEW_CLUSTERS
-        return "cluster" if enough else "permutation"
+        """``cluster`` from 20 treated and 20 control clusters up, ``bootstrap`` from 5, ``permutation`` below."""
+        return inference_by_clusters(data, few="permutation")
 
     def _cells(self, first_treated: IntArray, n_periods: int, base_period: BasePeriod) -> list[Cell]:
         return comparisons(

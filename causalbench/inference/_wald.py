@@ -17,7 +17,7 @@ _DRAWS = 20_000
 _NO_SPREAD = 1e-12
 
 
-def require_clusters(data: Panel, *, what: str) -> None:
+def require_clusters(data: Panel, *, what: str, inferences: tuple[str, ...]) -> None:
     """Refuse fewer treated or control clusters than the approximation needs.
 
     Raises
@@ -32,7 +32,9 @@ def require_clusters(data: Panel, *, what: str) -> None:
         f"{what} need {FEW_CLUSTERS} treated and {FEW_CLUSTERS} control {kind}, the data have "
         f"{data.n_treated_clusters} and {data.n_control_clusters}",
         code="CB-D015",
-        remedy='use permutation: inference = "permutation" under [method], or --inference permutation',
+        remedy='use permutation: inference = "permutation" under [method], or --inference permutation'
+        if "permutation" in inferences
+        else "choose a method with permutation inference, such as did or group-time",
     )
 
 
@@ -69,6 +71,14 @@ def event_bands(study: EventStudy | None, *, df: float, level: float, rng: Gener
         uniform_upper=study.values + widest * errors,
         critical_value=widest,
     )
+
+
+def group_time_bands(fit: Fit, *, df: float, level: float, rng: Generator) -> dict[str, float]:
+    """Return what makes uniform bands of the group-time effects: each value plus and minus this multiple of its error."""
+    if fit.group_time_covariance is None:
+        return {}
+    widest = uniform_quantile(fit.group_time_covariance, level, df=df, n_draws=_DRAWS, rng=rng)
+    return {"group_time_critical_value": widest}
 
 
 def degrees_of_freedom(data: Panel, fit: Fit) -> float:

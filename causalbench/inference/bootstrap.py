@@ -70,7 +70,7 @@ class Bootstrap:
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return interval and p-value from the same draws."""
-        _wald.require_clusters(data, what="cluster bootstraps")
+        _wald.require_clusters(data, what="cluster bootstraps", inferences=estimator.inferences)
         if fit.influence is None:
             raise RefusalError(f"{type(estimator).__name__} has no influence function to draw clusters of")
         scores = np.bincount(data.cluster_codes, fit.influence, minlength=data.n_clusters).astype(float)
@@ -89,5 +89,5 @@ class Bootstrap:
             p_value=float(1 + (sizes >= own).sum()) / total,
             std_error=std_error,
             bands=_wald.event_bands(fit.event_study, df=df, level=level, rng=rng),
-            detail={"n_draws": total},
+            detail={"n_draws": total, **_wald.group_time_bands(fit, df=df, level=level, rng=rng)},
         )

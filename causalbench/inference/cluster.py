@@ -54,7 +54,7 @@ class Cluster:
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return the Wald interval and p-value, and bands around an event study drawn with ``rng``."""
-        _wald.require_clusters(data, what="cluster-robust errors")
+        _wald.require_clusters(data, what="cluster-robust errors", inferences=estimator.inferences)
         if fit.covariance is None:
             raise RefusalError(
                 f"{type(estimator).__name__} has no analytic covariance here",
@@ -66,10 +66,11 @@ class Cluster:
             return _wald.not_computed()
         df = _wald.degrees_of_freedom(data, fit)
         interval, p_value = _wald.wald_interval(fit.effect, std_error, df, level)
+        bands = _wald.event_bands(fit.event_study, df=df, level=level, rng=rng)
         return Uncertainty(
             interval=interval,
             p_value=p_value,
             std_error=std_error,
-            bands=_wald.event_bands(fit.event_study, df=df, level=level, rng=rng),
-            detail={"df": df},
+            bands=bands,
+            detail={"df": df, **_wald.group_time_bands(fit, df=df, level=level, rng=rng)},
         )

@@ -74,7 +74,7 @@ class Wild:
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return the p-value and the set inverted from the same draws."""
-        _wald.require_clusters(data, what="wild bootstraps")
+        _wald.require_clusters(data, what="wild bootstraps", inferences=estimator.inferences)
         if not isinstance(estimator, ComparesChanges):
             raise RefusalError(
                 f"{type(estimator).__name__} isn't a difference of means that a restriction could be put on"

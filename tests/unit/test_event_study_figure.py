@@ -228,7 +228,7 @@ def test_shipped_rollout_runs_with_the_weights_that_its_study_file_suggests(tmp_
     evidence = readout(Study.load(tmp_path)).to_dict()
     assert evidence["estimates"][0]["estimand"]["weighting"] == "population"
     verdicts = {check["name"]: check["verdict"] for check in evidence["checks"]["log homicide rate"]}
-    assert verdicts["placebo-in-space"] == "not_evaluable"
+    assert "placebo-in-space" not in verdicts  # its mean of many treated states is smoother than one control
 
 
 def test_effect_on_a_logarithm_is_relative_by_its_exponential():

@@ -217,6 +217,11 @@ def test_units_never_treated(table, never):
     assert_equal(in_engine(duckdb.from_df(other)), in_memory(table))
 
 
+def test_units_stored_as_floats_and_a_treatment_of_true_and_false(table):
+    other = table.assign(store=table["store"].astype(float), on=table["on"].astype(bool))
+    assert_equal(in_engine(duckdb.from_df(other), treatment="on"), in_memory(table, treatment="on"))
+
+
 def test_two_spellings_of_one_period_are_one(table):
     text = table.assign(
         week=[f"{week}.0" if unit % 2 else str(week) for unit, week in zip(table.store, table.week, strict=True)]
@@ -311,6 +316,8 @@ BAD = {
         "1 units have no single launch.*unit '7' switches on at 6 and off again at 7",
     ),
     "no unit": (lambda t: changed(t, "store", np.nan), "cohort", "CB-D005", "column 'store' is empty in 1 rows"),
+    "no unit, as a float": (lambda t: pl.DataFrame(changed(t, "store", np.nan)), "cohort", "CB-D005", "in 1 rows"),
+    "units aren't whole": (lambda t: t.assign(store=t["store"] + 0.5), "cohort", "CB-D052", "floating-point"),
     "no period": (lambda t: changed(t, "week", np.nan), "cohort", "CB-D006", "column 'week' is empty in 1 rows"),
     "unit of spaces": (lambda t: t.assign(store=t["store"].astype(str).replace("7", "  ")), "cohort", "CB-D005", "'store'"),
     "no rows": (lambda t: t.head(0), "cohort", "CB-D033", "no rows"),
@@ -327,8 +334,10 @@ BAD = {
 @pytest.mark.parametrize(("spoil", "launch", "code", "words"), BAD.values(), ids=BAD)
 def test_bad_tables_are_refused_in_the_engine(table, tmp_path, engine, spoil, launch, code, words):
     columns = {"cohort": "cohort"} if launch == "cohort" else {"treatment": "on"}
+    spoiled = spoil(table)
+    lazy = spoiled if isinstance(spoiled, pl.DataFrame) else ENGINES[engine](spoiled, tmp_path)
     with pytest.raises(DataError, match=words) as refused:
-        in_engine(ENGINES[engine](spoil(table), tmp_path), **columns)
+        in_engine(lazy, **columns)
     assert refused.value.code == code
     assert refused.value.remedy
 
