@@ -1,7 +1,8 @@
 """Cohort moments of 100 million rows of Parquet, and event rows to cells, in the embedded engine.
 
 Every measurement is a process of its own, from start to result, with the peak of its resident memory. The figures go to
-``benchmarks/results/engine_moments.md``. ``--billion`` adds a table of a billion rows (13 GB of disk, half an hour or less).
+``benchmarks/results/engine_moments.md``. ``--billion`` adds a billion rows: a query that repeats a file ten times, each time
+with units of its own.
 """
 
 from __future__ import annotations
@@ -68,10 +69,22 @@ def write_events(path: Path, n_rows: int) -> None:
     ) TO '{path}' (FORMAT parquet)""")  # noqa: S608
 
 
-def moments(path: Path) -> CohortMoments:
-    """Return the moments of a file."""
+def opened(path: Path) -> sources.Source:
+    """Open a file as a study does."""
+    return sources.from_file(path, folder=path.parent, unit="unit", period="period")
+
+
+def ten_times(path: Path) -> sources.Source:
+    """Open a query that repeats a file ten times, each time with units of its own."""
+    query = f"""SELECT unit + k.range * (SELECT 1 + max(unit) FROM '{path.name}') AS unit, period, cohort, outcome
+        FROM '{path.name}', range(10) k"""  # noqa: S608
+    return sources.from_sql(query, folder=path.parent, unit="unit", period="period")
+
+
+def moments(source: sources.Source) -> CohortMoments:
+    """Return the moments of a table."""
     return cohort_moments(
-        sources.from_file(path, folder=path.parent, unit="unit", period="period"),
+        source,
         Columns(**NAMES, cohort="cohort"),
         launch=LaunchRule(units=None, start=None),
         reading=Reading(grain="cell", aggregate="sum", on_duplicate="error", metric="outcome"),
@@ -80,11 +93,10 @@ def moments(path: Path) -> CohortMoments:
 
 def run(task: str, path: Path) -> dict[str, object]:
     """Do one task; called in a process of its own."""
-    if task == "moments":
-        found = moments(path)
+    if task in ("moments", "billion"):
+        found = moments(opened(path) if task == "moments" else ten_times(path))
         return {"units": int(found.counts.sum()), "cohorts": len(found.counts), "first": float(found.means[0, 0])}
-    source = sources.from_file(path, folder=path.parent, unit="unit", period="period")
-    table = cells(source, Columns(**NAMES), summing=True)
+    table = cells(opened(path), Columns(**NAMES), summing=True)
     return {"cells": len(table), "rows": int(table["rows"].sum())}
 
 
@@ -113,7 +125,7 @@ def largest_difference(folder: Path) -> float:
     """Return the largest relative difference from the moments of the panel in memory, on a sample that fits."""
     path = folder / "sample.parquet"
     write_panel(path, 50_000, ORDERS["scattered"])
-    found = moments(path)
+    found = moments(opened(path))
     table = duckdb.read_parquet(str(path)).df()
     expected = CohortMoments.from_panel(Panel.from_table(table, **NAMES, cohort="cohort"))
     path.unlink()
@@ -130,20 +142,19 @@ def main(*, n_units: int, with_billion: bool) -> None:
         difference = largest_difference(folder)
         tasks = [("moments", n_units, order) for order in ORDERS]
         tasks.append(("cells", 50_000_000, "events"))
-        tasks += [("moments", 50_000_000, "rows of a period together")] if with_billion else []
+        tasks += [("billion", n_units, "rows of a period together")] if with_billion else []
         for task, size, order in tasks:
             path = folder / "table.parquet"
-            if task == "moments":
-                write_panel(path, size, ORDERS[order])
-            else:
+            if task == "cells":
                 write_events(path, size)
+            else:
+                write_panel(path, size, ORDERS[order])
             disk, busy = path.stat().st_size / 1e9, os.getloadavg()[0]
             cost = measured(task, path)
             path.unlink()
-            n_rows = size * N_PERIODS if task == "moments" else size
-            what = (
-                f"{n_rows / 1e6:,.0f}M rows, {order}" if task == "moments" else f"{n_rows / 1e6:,.0f}M events to cells"
-            )
+            n_rows = size * {"moments": N_PERIODS, "billion": 10 * N_PERIODS, "cells": 1}[task] / 1e6
+            what = f"{n_rows:,.0f}M " + ("events to cells" if task == "cells" else f"rows, {order}")
+            what += ", the file ten times" if task == "billion" else ""
             out = ", ".join(f"{value:,} {key}" for key, value in cost.found.items() if isinstance(value, int))
             lines.append(
                 f"| {what} | {disk:.1f} | {cost.wall:.1f} | {cost.cpu:.1f} | {cost.peak:.2f} | {busy:.1f} | {out} |"
@@ -171,7 +182,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--units", type=int, default=5_000_000)
     parser.add_argument("--billion", action="store_true")
-    parser.add_argument("--task", choices=("moments", "cells"))
+    parser.add_argument("--task", choices=("moments", "billion", "cells"))
     parser.add_argument("--path", type=Path)
     chosen = parser.parse_args()
     if chosen.task:

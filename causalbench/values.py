@@ -119,6 +119,9 @@ class EventStudy:
         Number of treated units behind each value, shape (K,).
     reference
         The event time that every value is relative to, -1 unless anticipation moves it.
+    shares
+        Total weight of the treated units behind each value, by which values are averaged; shape (K,). ``n_treated`` where it
+        isn't given: every unit counts the same.
     """
 
     event_times: IntArray
@@ -126,14 +129,18 @@ class EventStudy:
     covariance: FloatArray
     n_treated: IntArray
     reference: int
+    shares: FloatArray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.event_times)
+        if self.shares is None:
+            object.__setattr__(self, "shares", self.n_treated)
         for name, dtype, shape in (
             ("event_times", np.int64, (n,)),
             ("values", np.float64, (n,)),
             ("covariance", np.float64, (n, n)),
             ("n_treated", np.int64, (n,)),
+            ("shares", np.float64, (n,)),
         ):
             object.__setattr__(self, name, frozen_array(getattr(self, name), dtype=dtype, shape=shape, name=name))
         if (np.diff(self.event_times) <= 0).any() or self.reference in self.event_times:
@@ -207,6 +214,8 @@ class Fit:
         Joint covariance of the rows of ``diagnostics["group_time"]``, in their order, where the estimator gives them.
     diagnostics
         Numbers that belong into ``detail``.
+    n_cells, treated_mean
+        Number of treated cells that ``effect`` averages over and their (weighted) mean outcome, where they aren't all.
     warnings
         What the reader must know about the estimand or the sample here.
     """
@@ -218,6 +227,8 @@ class Fit:
     influence: FloatArray | None = None
     event_study: EventStudy | None = None
     group_time_covariance: FloatArray | None = None
+    n_cells: int | None = None
+    treated_mean: float | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

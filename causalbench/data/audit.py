@@ -79,6 +79,19 @@ def audit_moments(moments: CohortMoments, requires: Requirements, *, method: str
     )
 
 
+def recount(record: Audit, panel: Panel, findings: Sequence[Finding]) -> Audit:
+    """Return the record of a panel from which the estimator left out units after the audit."""
+    coverage = {**record.coverage, **_coverage(panel, "used")}
+    return replace(
+        record,
+        findings=(*record.findings, *findings),
+        treated=panel.treated_units,
+        launches=_launches(panel),
+        coverage=coverage,
+        fingerprint=panel.fingerprint,
+    )
+
+
 def _launches(panel: Panel) -> tuple[tuple[Period, int], ...]:
     starts, counts = np.unique(panel.first_treated[panel.ever_treated], return_counts=True)
     return tuple((panel.periods[start], int(count)) for start, count in zip(starts, counts, strict=True))
@@ -204,6 +217,14 @@ def _drop_periods(panel: Panel) -> Panel:
     if not complete[: panel.n_pre].any() or not complete[panel.n_pre :].any():
         raise DataError(
             "no period before or none after the launch is complete, so dropping periods leaves nothing to compare",
+            code="CB-D001",
+            remedy='choose another on_missing, such as "drop_unit"',
+        )
+    launches = [panel.periods[start] for start in sorted(set(panel.first_treated[panel.ever_treated].tolist()))]
+    lost = [period for period in launches if not complete[panel.periods.index(period)]]
+    if lost:
+        raise DataError(
+            f"dropping periods would drop the launches at {listing(lost)}, whose units would count as launched later",
             code="CB-D001",
             remedy='choose another on_missing, such as "drop_unit"',
         )

@@ -13,6 +13,7 @@ import pandas as pd
 
 from causalbench.data.date_format import formats_of, read_as, require_date_format
 from causalbench.errors import DataError, listing
+from causalbench.values import IntArray
 
 Period = int | dt.date | dt.datetime
 Align = Literal["error", "next", "previous", "drop_partial"]
@@ -252,3 +253,32 @@ def _date_or_time(stamp: pd.Timestamp) -> dt.date | dt.datetime:
     if stamp.tzinfo is None and stamp == stamp.normalize():
         return stamp.date()
     return stamp.to_pydatetime()
+
+
+def positions(periods: Sequence[Period], frequency: str) -> IntArray:
+    """Place periods on a whole-numbered axis on which neighbours are one step apart, so that gaps count.
+
+    Parameters
+    ----------
+    periods
+        Ascending and distinct.
+    frequency
+        Of the timeline; irregular dates are numbered one by one.
+
+    Examples
+    --------
+    >>> positions((2001, 2002, 2004), "year").tolist()
+    [0, 1, 3]
+    """
+    if isinstance(periods[0], int):
+        steps = [period - periods[0] for period in periods]  # type: ignore[operator]
+    elif frequency == "irregular":
+        steps = list(range(len(periods)))
+    elif frequency in ("month", "quarter", "year"):
+        steps = [12 * period.year + period.month for period in periods]  # type: ignore[union-attr]
+    else:
+        seconds = pd.DatetimeIndex(list(periods)).as_unit("s").asi8
+        steps = seconds.tolist()
+    distance = np.array(steps, dtype=np.int64) - steps[0]
+    found: IntArray = distance // max(int(np.gcd.reduce(distance)), 1)
+    return found

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from causalbench.artifacts import digest
-from causalbench.data.calendar import Align, Period
+from causalbench.data.calendar import Align, Period, positions
 from causalbench.data.panel import Panel, Scale, effect_units
 from causalbench.errors import listing
 from causalbench.values import BoolArray, Finding, FloatArray, IntArray, frozen_array
@@ -187,6 +187,11 @@ class CohortMoments:
         )
 
     @property
+    def positions(self) -> IntArray:
+        """Whole-numbered place of every period, one step apart where nothing is missing between; shape (n_periods,)."""
+        return positions(self.periods, self.frequency)
+
+    @property
     def ever_treated(self) -> BoolArray:
         """Which cohorts are ever treated, shape (n_cohorts,)."""
         return self.first_treated < len(self.periods)
@@ -220,6 +225,11 @@ class CohortMoments:
     def n_clusters(self) -> int:
         """Number of units; moments know no clusters above them."""
         return int(self.counts.sum())
+
+    @property
+    def cluster(self) -> None:
+        """None: every unit is a cluster of its own."""
+        return
 
     @property
     def n_treated_clusters(self) -> int:

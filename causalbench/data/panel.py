@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from causalbench.artifacts import digest
-from causalbench.data.calendar import Align, Period
+from causalbench.data.calendar import Align, Period, positions
 from causalbench.errors import DataError, listing, nearest
 from causalbench.values import BoolArray, Finding, FloatArray, IntArray, frozen_array
 
@@ -231,6 +231,11 @@ class Panel:
     def first_treated(self) -> IntArray:
         """Index of each unit's first treated period, n_periods for units never treated; shape (n_units,)."""
         return np.where(self.treated.any(axis=1), self.treated.argmax(axis=1), len(self.periods))
+
+    @cached_property
+    def positions(self) -> IntArray:
+        """Whole-numbered place of every period, one step apart where nothing is missing between; shape (n_periods,)."""
+        return positions(self.periods, self.frequency)
 
     @property
     def ever_treated(self) -> BoolArray:

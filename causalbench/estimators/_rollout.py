@@ -379,10 +379,15 @@ def residual_gaps(rollout: Rollout, means: FloatArray) -> FloatArray:
 
 
 def _about_missing(panel: Panel) -> tuple[str, ...]:
-    missing = int((np.isnan(panel.outcome) & panel.treated).sum())
-    if not missing:
-        return ()
-    return (f"{missing} treated cells have no data: the effect is the average over the treated cells that have",)
+    found, missing = [], int((np.isnan(panel.outcome) & panel.treated).sum())
+    if missing:
+        found.append(
+            f"{missing} treated cells have no data: the effect is the average over the treated cells that have"
+        )
+    if panel.positions[-1] + 1 > len(panel.periods):
+        absent = int(panel.positions[-1]) + 1 - len(panel.periods)
+        found.append(f"{absent} periods are absent altogether; event times count the periods there are")
+    return tuple(found)
 
 
 def _summary(value: float, std_error: float) -> dict[str, Any]:

@@ -207,9 +207,9 @@ class Did:
         covariance, _ = self._covariance(data, sides, sides.influence(change))
         few = min(data.n_treated_clusters, data.n_control_clusters) < FEW_CLUSTERS
         return EventStudy(
-            event_times=others - data.n_pre,
+            event_times=data.positions[others] - data.positions[data.n_pre],
             values=treated - control,
             covariance=np.full_like(covariance, math.nan) if few else covariance,
             n_treated=np.full(len(others), int(sides.treated.sum())),
-            reference=-1,
+            reference=int(data.positions[reference] - data.positions[data.n_pre]),
         )

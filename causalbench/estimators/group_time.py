@@ -2,17 +2,16 @@ r"""Group-time average treatment effects: each cohort against units that aren't 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import Field
-from scipy import stats
 
 from causalbench.data.moments import CohortMoments
 from causalbench.data.panel import Panel
-from causalbench.errors import RefusalError, listing
+from causalbench.errors import DataError, RefusalError, listing
 from causalbench.estimators._cell_effects import (
     CellEffects,
     Sampling,
@@ -22,17 +21,16 @@ from causalbench.estimators._cell_effects import (
     cells_from_units,
     unestimated,
 )
-from causalbench.numerics import aggregation
-from causalbench.numerics.aggregation import Summary
+from causalbench.estimators._group_time_report import FEWEST, Report
 from causalbench.numerics.comparisons import BasePeriod, Cell, Control, comparisons
 from causalbench.numerics.influence import CohortInfluence, UnitInfluence
+from causalbench.numerics.pre_trends import welch_degrees
 from causalbench.numerics.two_period import Method
-from causalbench.protocols import Requirements, inference_by_clusters
-from causalbench.values import EffectPath, EventStudy, Finding, Fit, FloatArray, IntArray, MethodCard
+from causalbench.protocols import FEW_CLUSTERS, Requirements, inference_by_clusters
+from causalbench.values import BoolArray, EffectPath, Finding, Fit, FloatArray, IntArray, MethodCard
 
 PanelOrMoments = TypeVar("PanelOrMoments", Panel, CohortMoments)
 
-_FEWEST_WITH_ERROR = 3
 _AT_ONCE = 500
 
 
@@ -135,17 +133,24 @@ class GroupTime:
 
     def sample(self, data: PanelOrMoments) -> PanelOrMoments:
         """Leave out units whose launch, less anticipation, leaves no period to compare with; recorded."""
-        early = data.first_treated - 1 - self.anticipation < 0
-        if not early.any() or early.all():
+        early = self._without_base(data)
+        if not early.any():
             return data
+        if early[data.ever_treated].all():
+            raise DataError(
+                f"anticipation = {self.anticipation} leaves no launch a period to compare with; the earliest of "
+                f"{len(data.periods)} periods is {data.periods[0]}, the launches are {listing(data.cohorts)}",
+                code="CB-D062",
+                remedy="lower anticipation, or add history before the launches",
+            )
         names = data.units if isinstance(data, Panel) else tuple(map(str, data.cohorts))
         left = tuple(name for name, flag in zip(names, early, strict=False) if flag)
         what = "units" if isinstance(data, Panel) else "cohorts"
         finding = Finding(
-            code="CB-D023",
+            code="CB-D062",
             severity="warning",
-            message=f"{len(left)} {what} launch within {self.anticipation + 1} periods of the start: {listing(left)}",
-            action="left out",
+            message=f"{len(left)} {what} have no period before launch and anticipation to compare with: {listing(left)}",
+            action="left out; the effect is that on the others",
             count=len(left),
             units=left if isinstance(data, Panel) else (),
         )
@@ -153,33 +158,82 @@ class GroupTime:
             return data.without(early, finding)
         return replace(data.only(units=~early), findings=(*data.findings, finding))
 
+    def _without_base(self, data: Panel | CohortMoments) -> BoolArray:
+        places = np.append(data.positions, np.iinfo(np.int64).max)
+        early: BoolArray = data.ever_treated & (places[data.first_treated] - self.anticipation <= data.positions[0])
+        return early
+
     def fit(self, data: Panel | CohortMoments) -> Fit:
         """Estimate every cell, the summaries with their errors, and the event study."""
         first_treated = np.unique(data.first_treated)
-        n_periods = len(data.periods)
-        own = self._cells(first_treated, n_periods, self.base_period)
-        long = self._cells(first_treated, n_periods, "universal")
+        own = self._cells(first_treated, data.positions, self.base_period)
+        long = self._cells(first_treated, data.positions, "universal")
         effects = self._effects(data, list(dict.fromkeys([*own, *long])))
         if not any(cell.event_time >= 0 for cell in effects.cells):
-            raise RefusalError(
-                f"no treated cell of {len(first_treated)} cohorts has a control ({self.control})",
-                code="CB-D024",
-                remedy='set control = "not_yet_treated", or add units that never got the launch',
-            )
-        report = _Report(effects=effects, periods=data.periods, own=set(own), long=set(long))
-        simple = report.simple()
+            raise self._nothing_to_compare(data)
+        report = self._report(data, effects, own, long)
+        simple, joint = report.simple(), report.joint_covariance()
         influence = effects.influence.combine(simple.weights[:, None], simple.shares[:, None])
-        detail, joint = report.detail()
-        n_clusters = data.n_clusters if isinstance(data, Panel) else int(effects.counts.sum())
+        n_cells, treated_mean = _coverage(data, effects, report.covered())
         return Fit(
             effect=simple.value,
             path=report.path(),
-            covariance=influence.covariance(),
-            influence=_contributions(influence, data, effects),
-            event_study=report.event_study(-1 - self.anticipation),
+            covariance=influence.covariance() if report.has_errors else None,
+            influence=_contributions(influence, data, effects) if report.has_errors else None,
+            event_study=report.event_study(),
             group_time_covariance=joint,
-            diagnostics={**detail, "n_clusters": n_clusters, "df": n_clusters - 1},
-            warnings=self._warnings(data, effects),
+            n_cells=n_cells,
+            treated_mean=treated_mean,
+            diagnostics={
+                **report.detail(joint),
+                "n_clusters": data.n_clusters,
+                "n_control_clusters": self._n_control_clusters(data),
+                "df": data.n_clusters - 1,
+            },
+            warnings=self._warnings(data, report),
+        )
+
+    def _report(self, data: Panel | CohortMoments, effects: CellEffects, own: list[Cell], long: list[Cell]) -> Report:
+        spread = _clusters_by_cohort(data, effects) >= FEWEST
+        treated = effects.first_treated < len(data.periods)
+        alone = effects.counts[treated & ~spread].sum()
+        fewest = min(data.n_treated_clusters, self._n_control_clusters(data))
+        return Report(
+            effects=effects,
+            periods=data.periods,
+            positions=data.positions,
+            own=frozenset(own),
+            long=frozenset(long),
+            spread=spread,
+            has_errors=fewest >= FEW_CLUSTERS and 2 * alone <= effects.counts[treated].sum(),
+            anticipation=self.anticipation,
+            degrees=_degrees(data, self._n_control_clusters(data)),
+        )
+
+    def _n_control_clusters(self, data: Panel | CohortMoments) -> int:
+        """Return how many clusters serve as controls for some cohort."""
+        if self.control == "never_treated" or isinstance(data, CohortMoments):
+            return data.n_control_clusters
+        return len(np.unique(data.cluster_codes[data.first_treated > data.n_pre]))
+
+    def _nothing_to_compare(self, data: Panel | CohortMoments) -> RefusalError:
+        """Say why no treated cell has a control."""
+        if not data.n_control and self.control == "never_treated":
+            return RefusalError(
+                f"all {data.n_treated} units launch sooner or later, and control = never_treated compares with none of them",
+                code="CB-D024",
+                remedy='set control = "not_yet_treated", or add units that never got the launch',
+            )
+        if not data.n_control:
+            return RefusalError(
+                f"all {data.n_treated} units launch at {data.cohorts[0]}, so nobody is left to compare with",
+                code="CB-D024",
+                remedy="add units that never got the launch, or got it later",
+            )
+        return RefusalError(
+            "no cohort is observed both before and after its launch together with controls",
+            code="CB-D001",
+            remedy='if every row is another unit, set sampling = "repeated_cross_section"; else fill in missing cells',
         )
 
     def fit_many(self, data: Panel, launches: IntArray) -> Iterator[Fit]:
@@ -207,7 +261,7 @@ class GroupTime:
         if (counts == 0).any():
             raise ValueError("assignments must use the same launch dates")
         means = np.stack([own.astype(float) @ data.outcome for own in members], axis=1) / counts[:, :, None]
-        cells = self._cells(first, n_periods, "universal")
+        cells = self._cells(first, data.positions, "universal")
         values = cell_values(means, counts, cells)
         gaps = np.zeros_like(means)
         for k, cell in enumerate(cells):
@@ -224,11 +278,14 @@ class GroupTime:
 
     def default_inference(self, data: Panel | CohortMoments) -> str:
         """``cluster`` from 20 treated and 20 control clusters up, ``bootstrap`` from 5, ``permutation`` below."""
+        cells = self._cells(np.unique(data.first_treated), data.positions, "universal")
+        if not any(cell.event_time >= 0 for cell in cells):
+            raise self._nothing_to_compare(data)
         return inference_by_clusters(data, few="permutation")
 
-    def _cells(self, first_treated: IntArray, n_periods: int, base_period: BasePeriod) -> list[Cell]:
+    def _cells(self, first_treated: IntArray, positions: IntArray, base_period: BasePeriod) -> list[Cell]:
         return comparisons(
-            first_treated, n_periods, control=self.control, anticipation=self.anticipation, base_period=base_period
+            first_treated, positions, control=self.control, anticipation=self.anticipation, base_period=base_period
         )
 
     def _effects(self, data: Panel | CohortMoments, cells: list[Cell]) -> CellEffects:
@@ -240,129 +297,56 @@ class GroupTime:
         moments = CohortMoments.from_panel(data)
         return cells_from_moments(moments, cells) if data.cluster is None else cells_from_clusters(data, moments, cells)
 
-    def _warnings(self, data: Panel | CohortMoments, effects: CellEffects) -> tuple[str, ...]:
-        found = []
-        if left := unestimated(effects.cells, effects.first_treated, len(data.periods), data.periods):
-            found.append(f"{left} have no control and are left out; the effect is the average over the others")
-        small = [
-            f"{data.periods[launch]} ({count} units)"
-            for launch, count in zip(effects.first_treated.tolist(), effects.counts.tolist(), strict=True)
-            if launch < len(data.periods) and count < _FEWEST_WITH_ERROR
-        ]
+    def _warnings(self, data: Panel | CohortMoments, report: Report) -> tuple[str, ...]:
+        found, effects, n_periods = [], report.effects, len(data.periods)
+        if left := unestimated(effects.cells, effects.first_treated, n_periods, data.periods):
+            found.append(
+                f"{left} have no control or no base and are left out; the effect is the average over the others"
+            )
+        treated = effects.first_treated < n_periods
+        small = [data.periods[launch] for launch in effects.first_treated[treated & ~report.spread]]
         if small:
-            found.append(f"CB-D025: too small for a standard error of their own: cohorts {listing(small)}")
+            found.append(
+                f"CB-D025: {'cohort' if len(small) == 1 else 'cohorts'} {listing(small)} of one or two "
+                f"{'units' if data.cluster is None else 'clusters'} have no standard error of their own, and add nothing to "
+                "that of the averages"
+            )
+        if report.has_errors and (times := report.left_out()):
+            found.append(f"event times {listing(times)} rest on such cohorts alone; the event study leaves them out")
         if isinstance(data, Panel) and self.sampling == "panel" and np.isnan(data.outcome).any():
             found.append("cells are missing: each comparison is about the units seen in both of its periods")
         return tuple(found)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Report:
-    """Summaries of cell effects and how they are written down."""
+def _clusters_by_cohort(data: Panel | CohortMoments, effects: CellEffects) -> IntArray:
+    """Return the number of distinct clusters in every cohort."""
+    if isinstance(data, CohortMoments) or data.cluster is None:
+        return effects.counts
+    own = [data.cluster_codes[data.first_treated == first] for first in effects.first_treated]
+    return np.array([len(np.unique(codes)) for codes in own])
 
-    effects: CellEffects
-    periods: tuple[Any, ...]
-    own: set[Cell]
-    long: set[Cell]
 
-    def _parts(self, wanted: set[Cell]) -> tuple[list[Cell], list[Summary], FloatArray]:
-        every = aggregation.cell_summaries(self.effects.values, len(self.effects.shares))
-        chosen = [(cell, part) for cell, part in zip(self.effects.cells, every, strict=True) if cell in wanted]
-        return [cell for cell, _ in chosen], [part for _, part in chosen], self.effects.shares
+def _degrees(data: Panel | CohortMoments, n_control: int) -> float:
+    """Return the degrees of freedom behind the covariance: Welch's, with effective numbers of clusters under weights."""
+    if isinstance(data, CohortMoments):
+        return welch_degrees(data.n_treated, n_control)
+    sizes = np.ones(len(data.units)) if data.weights is None else data.weights
+    arms = [np.bincount(data.cluster_codes, sizes * arm) for arm in (data.ever_treated, ~data.ever_treated)]
+    effective = [float(arm.sum() ** 2 / (arm**2).sum()) if arm.any() else float(n_control) for arm in arms]
+    return min(welch_degrees(*effective), data.n_clusters - 1.0)
 
-    def simple(self) -> Summary:
-        """Return the average over treated cells."""
-        return aggregation.simple(*self._parts(self.own))
 
-    def event_study(self, reference: int) -> EventStudy:
-        """Return the averages by event time against the common reference; those of one or two units are left out."""
-        cells, parts, shares = self._parts(self.long)
-        found = aggregation.dynamic(cells, parts, shares)
-        cohorts = [{cell.cohort for cell in cells if cell.event_time == e} for e in found.by]
-        n_treated = np.array([int(self.effects.counts[list(own)].sum()) for own in cohorts])
-        enough = n_treated >= min(_FEWEST_WITH_ERROR, n_treated.max())
-        values, weights, by_share = aggregation.stack([p for p, kept in zip(found.parts, enough, strict=True) if kept])
-        covariance = self.effects.influence.combine(weights, by_share).covariance()
-        return EventStudy(
-            event_times=np.array(found.by)[enough],
-            values=values,
-            covariance=covariance if n_treated.max() >= _FEWEST_WITH_ERROR else np.full_like(covariance, np.nan),
-            n_treated=n_treated[enough],
-            reference=reference,
-        )
-
-    def path(self) -> EffectPath:
-        """Return the mean of the ever treated by period, and without the gaps of their cohorts to the controls."""
-        effects = self.effects
-        treated = effects.first_treated < len(self.periods)
-        gaps = np.zeros((len(treated), len(self.periods)))
-        for cell, value in zip(effects.cells, effects.values, strict=True):
-            if cell in self.long:
-                gaps[cell.cohort, cell.period] = value
-        shares = effects.shares[treated] / effects.shares[treated].sum()
-        observed = shares @ effects.means[treated]
-        return EffectPath(periods=self.periods, observed=observed, counterfactual=observed - shares @ gaps[treated])
-
-    def detail(self) -> tuple[dict[str, Any], FloatArray]:
-        """Return cells, summaries and the test before the launch as the evidence holds them; and the cells' covariance."""
-        cells, parts, shares = self._parts(self.own)
-        grouped = {
-            "dynamic": ("event_time", aggregation.dynamic(cells, parts, shares)),
-            "group": ("cohort", aggregation.group(cells, parts, shares)),
-            "calendar": ("period", aggregation.calendar(cells, parts, shares)),
-        }
-        everything = [
-            *parts,
-            aggregation.simple(cells, parts, shares),
-            *(part for _, found in grouped.values() for part in (found.overall, *found.parts)),
-        ]
-        values, weights, by_share = aggregation.stack(everything)
-        covariance = self.effects.influence.combine(weights, by_share).covariance()
-        pairs = iter(zip(values.tolist(), np.sqrt(np.maximum(np.diag(covariance), 0.0)).tolist(), strict=True))
-        group_time = [self._row(cell, *next(pairs)) for cell in cells]
-        value, std_error = next(pairs)
-        aggregates: dict[str, Any] = {"simple": {"value": value, "std_error": std_error, "by": []}}
-        for name, (label, found) in grouped.items():
-            value, std_error = next(pairs)
-            by = [
-                {label: self._label(label, key), "value": v, "std_error": self._usable(label, key, s)}
-                for key, (v, s) in zip(found.by, (next(pairs) for _ in found.by), strict=True)
-            ]
-            aggregates[name] = {"value": value, "std_error": std_error, "by": by}
-        pretest = self._pretest(cells, values, covariance)
-        detail = {"group_time": group_time, "aggregates": aggregates, "pretest": pretest}
-        return detail, covariance[: len(cells), : len(cells)]
-
-    def _label(self, kind: str, key: int) -> Any:
-        if kind == "event_time":
-            return key
-        return self.periods[int(self.effects.first_treated[key]) if kind == "cohort" else key]
-
-    def _usable(self, kind: str, key: int, std_error: float) -> float | None:
-        """Return a standard error, None of a cohort of one or two units."""
-        small = kind == "cohort" and self.effects.counts[key] < _FEWEST_WITH_ERROR
-        return None if small else std_error
-
-    def _row(self, cell: Cell, value: float, std_error: float) -> Mapping[str, Any]:
-        return {
-            "cohort": self.periods[int(self.effects.first_treated[cell.cohort])],
-            "period": self.periods[cell.period],
-            "value": value,
-            "std_error": self._usable("cohort", cell.cohort, std_error),
-        }
-
-    def _pretest(self, cells: list[Cell], values: FloatArray, covariance: FloatArray) -> dict[str, Any] | None:
-        """Test that every cell before its launch is zero; None where there is none or they are collinear."""
-        before = [
-            k
-            for k, cell in enumerate(cells)
-            if cell.event_time < 0 and self.effects.counts[cell.cohort] >= _FEWEST_WITH_ERROR
-        ]
-        joint = covariance[np.ix_(before, before)]
-        if not before or np.linalg.matrix_rank(joint, hermitian=True) < len(before):
-            return None
-        statistic = float(values[before] @ np.linalg.solve(joint, values[before]))
-        return {"statistic": statistic, "df": len(before), "p_value": float(stats.chi2.sf(statistic, len(before)))}
+def _coverage(data: Panel | CohortMoments, effects: CellEffects, covered: BoolArray) -> tuple[int | None, float | None]:
+    """Return the number and mean outcome of the treated cells that have an effect; nothing where all have one."""
+    after = np.arange(len(data.periods)) >= effects.first_treated[:, None]
+    if not (after & ~covered).any():
+        return None, None
+    if isinstance(data, CohortMoments):
+        counted = effects.counts[:, None] * covered
+        return int(counted.sum()), float((counted * effects.means).sum() / counted.sum())
+    cells = covered[np.searchsorted(effects.first_treated, data.first_treated)] & ~np.isnan(data.outcome)
+    sizes: FloatArray = cells * (np.ones(len(cells)) if data.weights is None else data.weights)[:, None]
+    return int(cells.sum()), float((np.nan_to_num(data.outcome) * sizes).sum() / sizes.sum())
 
 
 def _contributions(

@@ -54,7 +54,12 @@ class Cluster:
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return the Wald interval and p-value, and bands around an event study drawn with ``rng``."""
-        _wald.require_clusters(data, what="cluster-robust errors", inferences=estimator.inferences)
+        _wald.require_clusters(
+            data,
+            what="cluster-robust errors",
+            inferences=estimator.inferences,
+            n_control=fit.diagnostics.get("n_control_clusters"),
+        )
         if fit.covariance is None:
             raise RefusalError(
                 f"{type(estimator).__name__} has no analytic covariance here",

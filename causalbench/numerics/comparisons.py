@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +28,7 @@ class Cell:
     controls
         Numbers of the cohorts that serve as controls.
     event_time
-        Periods since the cohort's launch.
+        Time since the cohort's launch, in steps between periods.
     """
 
     cohort: int
@@ -38,7 +39,7 @@ class Cell:
 
 
 def comparisons(
-    first_treated: IntArray, n_periods: int, *, control: Control, anticipation: int, base_period: BasePeriod
+    first_treated: IntArray, positions: IntArray, *, control: Control, anticipation: int, base_period: BasePeriod
 ) -> list[Cell]:
     """List the cells that can be compared, by cohort and period (Callaway, Sant'Anna 2021, sections 2.3 and 4).
 
@@ -49,35 +50,41 @@ def comparisons(
     Parameters
     ----------
     first_treated
-        Index of each cohort's first treated period, ascending; ``n_periods`` for units never treated.
-    n_periods
-        Number of periods.
+        Index of each cohort's first treated period, ascending; the number of periods for units never treated.
+    positions
+        Place of every period in time, ascending; event times and anticipation are measured on it, so that gaps count.
     anticipation
-        Number of periods before a launch that may react.
+        How long before a launch units may react.
 
     Returns
     -------
     list of Cell
         Without the base period itself, cohorts that have no base, and cells without any control.
     """
+    n_periods, at = len(positions), positions.tolist()
+    launches = [at[start] if start < n_periods else math.inf for start in first_treated.tolist()]
     cells = []
-    for cohort, launch in enumerate(first_treated.tolist()):
-        reference = launch - 1 - anticipation
-        if launch >= n_periods or reference < 0:
+    for cohort, launch in enumerate(launches):
+        reference = base_of(launch, positions, anticipation)
+        if math.isinf(launch) or reference < 0:
             continue
         for period in range(n_periods):
-            before = period < launch and base_period == "varying"
+            before = at[period] < launch and base_period == "varying"
             base = period - 1 if before else reference
             if base < 0 or period == base:
                 continue
-            latest = max(period, base) + anticipation
+            latest = at[max(period, base)] + anticipation
             controls = tuple(
                 other
-                for other, start in enumerate(first_treated.tolist())
-                if start >= n_periods or (control == "not_yet_treated" and start > latest and other != cohort)
+                for other, start in enumerate(launches)
+                if math.isinf(start) or (control == "not_yet_treated" and start > latest and other != cohort)
             )
             if controls:
-                cells.append(
-                    Cell(cohort=cohort, period=period, base=base, controls=controls, event_time=period - launch)
-                )
+                event_time = int(at[period] - launch)
+                cells.append(Cell(cohort=cohort, period=period, base=base, controls=controls, event_time=event_time))
     return cells
+
+
+def base_of(launch: float, positions: IntArray, anticipation: int) -> int:
+    """Return the index of the last period before a launch and its anticipation; -1 where there is none."""
+    return int(np.searchsorted(positions, launch - anticipation)) - 1

@@ -40,4 +40,8 @@ def _rollout(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"{name} average", f"{number(found['value'])} (standard error {number(found['std_error'])})"
     pretest = detail.get("pretest")
     if pretest:
-        yield "before launch", f"all zero together: p = {number(pretest['p_value'])}"
+        p_value = pretest["p_value_small_sample"]
+        text = (
+            "too few clusters to test it" if p_value is None else f"p = {number(p_value)}, no proof of parallel trends"
+        )
+        yield "before launch", f"all zero together: {text}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from causalbench.data.audit import OnMissing, audit, audit_moments
+from causalbench.data.audit import OnMissing, audit, audit_moments, recount
 from causalbench.data.moments import CohortMoments
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError, StudyError
@@ -173,7 +173,10 @@ def _prepare(
 ) -> tuple[Estimator[Panel], Panel, Audit]:
     estimator: Estimator[Panel] = ESTIMATORS.create(method, options)
     used, record = audit(estimator.sample(panel), estimator.requires, method=method, on_missing=on_missing)
-    return estimator, used, record
+    again = estimator.sample(used)  # a repair of the audit may have taken a unit's last period to compare with
+    if again is not used:
+        record = recount(record, again, again.findings[len(used.findings) :])
+    return estimator, again, record
 
 
 def answer_study(study: Study, metric: Metric) -> Answer:
@@ -214,9 +217,10 @@ def _compose(
     data: Panel | CohortMoments, fit: Fit, uncertainty: Uncertainty, *, method: str, inference: str
 ) -> Estimate:
     weighted = isinstance(data, Panel) and data.weights is not None
-    counterfactual = data.treated_mean - fit.effect
+    n_cells = data.n_treated_cells if fit.n_cells is None else fit.n_cells
+    counterfactual = (data.treated_mean if fit.treated_mean is None else fit.treated_mean) - fit.effect
     detail = {
-        "incremental": fit.effect * data.n_treated_cells if data.additive and not weighted else None,
+        "incremental": fit.effect * n_cells if data.additive and not weighted else None,
         "relative": _relative(data, fit.effect, counterfactual),
         "counterfactual_mean": counterfactual,
         **fit.diagnostics,

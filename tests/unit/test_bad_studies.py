@@ -53,6 +53,7 @@ DATA_KEYS = (
     "weights"
 )
 METRIC_KEYS = "aggregate, column, denominator, name, role, scale, transform"
+RULES = "'error', 'drop_unit', 'drop_period', 'zero', 'impute' or 'keep'"
 LAUNCH_KEYS = "align, anticipation, assignment, cohort, end, start, treatment, units"
 WRONG = {
     "unknown key": (
@@ -275,8 +276,7 @@ seed = -1
     assert found[:-1] == [
         "[study] name (line 2): String should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$', found 'spring sale'",
         "[data] unit is missing (line 4)",
-        "[data] on_missing (line 8): Input should be 'error', 'drop_unit', 'drop_period', 'zero', 'impute' or 'keep', "
-        "found 'drop'",
+        f"[data] on_missing (line 8): Input should be {RULES}, found 'drop'",
         f"[data] unti (line 6) is not a key (did you mean 'unit'?); allowed here: {DATA_KEYS}",
         f"[[metric]] agregate (line 15) is not a key (did you mean 'aggregate'?); allowed here: {METRIC_KEYS}",
         "[run] seed (line 23): Input should be greater than or equal to 0, found -1",

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,9 @@ def test_wild_of_a_perfect_fit_is_not_computed() -> None:
 def test_wild_needs_an_effect_that_is_a_difference_of_means() -> None:
     panel = simulated(n_units=12, n_treated=5)
     with pytest.raises(RefusalError, match="isn't a difference of means"):
-        Wild().infer(object(), panel, Did().fit(panel), level=0.9, rng=np.random.default_rng(0))  # type: ignore[arg-type]
+        Wild().infer(
+            SimpleNamespace(inferences=("wild",)), panel, Did().fit(panel), level=0.9, rng=np.random.default_rng(0)
+        )  # type: ignore[arg-type]
 
 
 # Refusals ------------------------------------------------------------------------------------------------------------
