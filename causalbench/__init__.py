@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from causalbench.data.moments import CohortMoments
     from causalbench.data.panel import Panel
     from causalbench.errors import CausalbenchError
     from causalbench.study import Study
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CausalbenchError": "causalbench.errors",
+    "CohortMoments": "causalbench.data.moments",
     "Estimate": "causalbench.values",
     "Panel": "causalbench.data.panel",
     "Readout": "causalbench.values",
@@ -29,6 +31,7 @@ _HOMES = {
 
 __all__ = [
     "CausalbenchError",
+    "CohortMoments",
     "Estimate",
     "Panel",
     "Readout",

@@ -100,7 +100,8 @@ print(readout.headline["sentence"], readout.headline["why"], "", estimate_text(e
 # lines, which hold for all event times at once; the broad bars hold for one that was picked before looking.
 #
 # *Castle:* from the first year on the effect is about 0.1 and stays there. No thin line after the launch leaves out 0, though
-# the average over all of them does: many weak signs together. The values at -9 to -7 rest on one to seven states.
+# the average over all of them does: many weak signs together. The value at -7 rests on seven states;
+# earlier ones on states that are alone or in pairs with their date, and are left out.
 
 # %%
 drawings["event_study"]

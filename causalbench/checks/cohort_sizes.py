@@ -55,7 +55,8 @@ class CohortSizes:
         share = sum(tiny.values()) / len(first)
         if tiny:
             reason += (
-                f" {counted(len(tiny), 'cohort')} of one or two units, {percent(share)} of all treated, give none."
+                f" {counted(len(tiny), 'cohort')} of one or two units, {percent(share)} of all treated, "
+                f"{'gives' if len(tiny) == 1 else 'give'} none."
             )
         verdict: Verdict = "fail" if share >= 0.5 else "review"
         remedy = "Lean on averages over cohorts; join neighbouring launch dates into longer periods."

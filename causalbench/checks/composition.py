@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._event_times import HALF, arises, counted
+from causalbench.checks._event_times import HALF, arises, counted, shares
 from causalbench.data.panel import Panel
 from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate, FloatArray
@@ -44,7 +45,9 @@ class Composition:
         if counts.min() == counts.max():
             reason = f"Every event time averages the same {counted(int(counts[0]), 'treated unit')}."
             return conclude(verdict="pass", reason=reason, table=table)
-        changing = f"From {counts.max()} treated units at first to {counts[-1]} at event time {times[-1]}"
+        changing = (
+            f"From {counted(int(counts.max()), 'treated unit')} at first to {counts[-1]} at event time {times[-1]}"
+        )
         cells = estimate.detail.get("group_time")
         if not cells:
             reason = f"{changing}; without effects by cohort it can't be told what that does to the shape."
@@ -56,12 +59,16 @@ class Composition:
             return conclude(verdict="not_evaluable", reason=reason, table=table)
         table |= {"window": window.tolist(), "n_balanced": kept, "balanced": balanced.tolist()}
         shown = values[: len(window)]
+        if not np.isfinite(shown).all():
+            reason = f"{changing}; some of the first {len(window)} event times have no effect."
+            return conclude(verdict="not_evaluable", reason=reason, table=table)
         difference = float((shown[-1] - shown[0]) - (balanced[-1] - balanced[0]))
-        limit = HALF * abs(float(np.average(shown, weights=counts[: len(window)])))
+        limit = HALF * abs(float(np.average(shown, weights=shares(study)[after][: len(window)])))
         same = abs(difference) <= limit
         reason = (
             f"{changing}. Up to event time {window[-1]} the average goes from {number(shown[0])} to {number(shown[-1])}; "
-            f"the {counted(kept, 'unit')} observed throughout go from {number(balanced[0])} to {number(balanced[-1])}."
+            f"the {counted(kept, 'unit')} observed throughout {'goes' if kept == 1 else 'go'} from {number(balanced[0])} to "
+            f"{number(balanced[-1])}."
         )
         reason += "" if same else " Part of the shape comes from who is averaged."
         return conclude(
@@ -81,8 +88,9 @@ def _balanced_path(cells: Sequence[Mapping[str, Any]], data: Panel, window: Any)
     paths: dict[int, dict[int, float]] = {}
     for cell in cells:
         start, now = place.get(str(cell["cohort"])), place.get(str(cell["period"]))
-        if start is not None and now is not None and cell["value"] is not None:
-            paths.setdefault(start, {})[now - start] = float(cell["value"])
+        if start is not None and now is not None and cell["value"] is not None and math.isfinite(cell["value"]):
+            since = int(data.positions[now] - data.positions[start])
+            paths.setdefault(start, {})[since] = float(cell["value"])
     complete = [start for start, path in paths.items() if all(int(e) in path for e in window)]
     members = [data.first_treated == start for start in complete]
     weights = np.array([float(sizes[rows].sum()) for rows in members])

@@ -10,11 +10,15 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
+from causalbench.checks._event_times import counted
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
 from causalbench.numerics.gaps import rmspe_ratio
 from causalbench.protocols import FEW_CLUSTERS, Estimator, FitsMany
 from causalbench.values import CheckResult, Estimate
+
+_MOST = 1_000
+"""Control units that are tried at most; of more, so many are drawn and serve as each other's donors."""
 
 _DRAWN = 100
 """Gaps kept for the picture: all of them, or every second, third, ... by rank."""
@@ -27,7 +31,8 @@ class PlaceboInSpace:
     The share, the treated counted in, of units whose RMSPE after the launch, relative to that before, is at least the
     treated units' (Abadie, Diamond, Hainmueller 2010, section 3.4). It is a picture beside the stated inference, not a
     second p-value: a mean of several treated units is smoother than a single control. So it isn't asked of methods with
-    an event study from five treated units up, nor with several launch dates.
+    an event study from five treated units up, nor with several launch dates. Of more than a thousand control units a
+    thousand are drawn.
     """
 
     question: ClassVar[str] = "Do units that got nothing show gaps as large?"
@@ -36,15 +41,19 @@ class PlaceboInSpace:
         self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator
     ) -> CheckResult | None:
         """Fit every control unit as if it had been treated."""
-        pre, n = data.n_pre, len(data.donor_pool)
+        pre, n_controls = data.n_pre, len(data.donor_pool)
+        n = min(n_controls, _MOST)
         conclude = partial(CheckResult, name="placebo-in-space", question=self.question)
         many = estimate.event_study is not None and data.n_treated_clusters >= FEW_CLUSTERS
         if not isinstance(estimator, FitsMany) or many or len(data.cohorts) > 1:
             return None
         if n < 3:
-            reason = f"{n} control units are too few for placebos."
+            reason = f"{counted(n, 'control unit')} {'is' if n == 1 else 'are'} too few for placebos."
             return conclude(verdict="not_evaluable", reason=reason, remedy="Add control units.")
-        controls = data.only(units=~data.ever_treated)
+        if not np.isfinite(estimate.path.effect).all():
+            reason = "In some periods the treated units' gap has no value, so it can't be ranked among placebos."
+            return conclude(verdict="not_evaluable", reason=reason, remedy="Look at the effect by period.")
+        controls = _some(data, n, rng)
         try:
             fits = list(estimator.fit_many(controls, np.where(np.eye(n, dtype=bool), pre, len(data.periods))))
         except RefusalError as refusal:
@@ -69,9 +78,11 @@ class PlaceboInSpace:
         larger = sum((ratios[i] or 0.0) >= own for i in defined)
         share, least = (larger + 1) / (len(defined) + 1), 1 / (len(defined) + 1)
         reason = (
-            f"{larger} of {len(defined)} control units show a gap after the launch at least as large relative to the gap "
-            "before."
+            f"{larger} of {len(defined)} control units {'shows' if larger == 1 else 'show'} a gap after the launch at least "
+            "as large relative to the gap before."
         )
+        if n < n_controls:
+            reason += f" Of {n_controls:,} control units {n:,} are drawn, and compared with each other."
         if least > allowed:
             reason += f" With so few, even none would be no evidence at {allowed:.3g}."
             return conclude(
@@ -88,3 +99,11 @@ class PlaceboInSpace:
             threshold=allowed,
             table={**table, "n_larger": larger},
         )
+
+
+def _some(data: Panel, n: int, rng: Generator) -> Panel:
+    """Return the panel of the control units, or of so many of them drawn at random."""
+    controls = np.flatnonzero(~data.ever_treated)
+    chosen = np.zeros(len(data.units), dtype=bool)
+    chosen[controls if n == len(controls) else rng.choice(controls, size=n, replace=False)] = True
+    return data.only(units=chosen)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
+from causalbench.checks._event_times import counted, period_word
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
 from causalbench.inference import CATALOGUE as INFERENCES
@@ -33,11 +34,14 @@ class PlaceboInTime:
         length = min(data.n_post, data.n_pre // 3)
         conclude = partial(CheckResult, name="placebo-in-time", question=self.question)
         if estimate.interval is None or length < 1 or data.n_pre - length < estimator.requires.min_pre:
-            reason = f"{data.n_pre} periods before the launch leave no room for a mock launch."
+            history = counted(data.n_pre, period_word(data))
+            reason = (
+                f"{history} before the launch {'leaves' if data.n_pre == 1 else 'leave'} no room for a mock launch."
+            )
             return conclude(verdict="not_evaluable", reason=reason, remedy="Add history.")
         level = estimate.interval.level
-        history = data.only(periods=np.arange(len(data.periods)) < data.n_pre)
-        mock = history.assigned_to(data.ever_treated, start=data.n_pre - length)
+        earlier = data.only(periods=np.arange(len(data.periods)) < data.n_pre)
+        mock = earlier.assigned_to(data.ever_treated, start=data.n_pre - length)
         try:
             fit = estimator.fit(mock)
             result = INFERENCES.create(estimate.inference).infer(estimator, mock, fit, level=level, rng=rng)

@@ -54,7 +54,7 @@ class PreTrend:
         if before.problem:
             return conclude(verdict="not_evaluable", reason=before.problem, remedy="Add units or clusters.")
         p_value, joint = _test(before)
-        reach = exposure(study, estimate)
+        reach = exposure(study, data, estimate)
         table = {**joint, **_power(before), "exposure": reach, "slope": _slope(before)}
         judge = _rejected if p_value <= SIZE else _overlooked
         verdict, reason = judge(table, estimate.value, period_word(data))
@@ -84,7 +84,11 @@ def _overlooked(table: Mapping[str, Any], effect: float, word: str) -> tuple[Ver
     moved = table["slope_80"] * table["exposure"]
     small = moved < HALF * abs(effect)
     size = f"That is {percent(moved / abs(effect))} of it" if effect else "The estimate is zero"
-    rest = "less than the half that would matter" if small else "so this history can't tell parallel trends from others"
+    rest = (
+        "less than half; a change of trend at the launch itself is beyond this test"
+        if small
+        else "so this history can't tell parallel trends from others"
+    )
     reason = (
         f"That alone is no proof of parallel trends. A steady drift of {number(table['slope_80'])} per {word} would make "
         f"some lead significant 4 times in 5, one of {number(table['slope_50'])} every second time; carried on, the former "

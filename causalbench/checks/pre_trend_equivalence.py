@@ -49,7 +49,7 @@ class PreTrendEquivalence:
             f"confidence all lie within plus or minus {number(bound)}{share}. "
         )
         reason += (
-            f"That is less than half of it, {number(limit)}."
+            f"That is less than half of it, {number(limit)}; it says nothing of a change of trend at the launch itself."
             if verdict == "pass"
             else f"Differences as large as half of it, {number(limit)}, are not ruled out."
         )

@@ -39,7 +39,7 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule, reading: R
         raise DataError(f"column {columns.outcome!r} holds no number", code="CB-D004", remedy="check the column's name")
     table, units, line, treatment = _launched(table, columns, launch, reading.date_format, findings)
     table["value"] = on_scale(table, columns, reading, findings)
-    _note_gaps(line, findings)
+    note_gaps(line, findings)
     outcome = _grid(table, units, line)
     _note_missing(table, outcome, columns, findings)
     keep = kept_periods(line, treatment, launch, findings)
@@ -162,7 +162,8 @@ def _merge_cells(table: pd.DataFrame) -> pd.DataFrame:
     return table.groupby(["unit", "period"], as_index=False).agg(rule)
 
 
-def _note_gaps(line: Timeline, findings: list[Finding]) -> None:
+def note_gaps(line: Timeline, findings: list[Finding]) -> None:
+    """Record where nobody has data for a while."""
     if line.gaps:
         where = listing((f"{before} to {after}" for before, after in line.gaps), limit=3)
         message = f"nobody has data between {where} (spacing: {line.frequency})"

@@ -35,7 +35,7 @@ from causalbench.data.engine_sums import (
 from causalbench.data.launch import LaunchRule, Treatment, kept_periods
 from causalbench.data.moments import CohortMoments
 from causalbench.data.outcome import Reading, on_scale
-from causalbench.data.reduce import Columns, _prepared, _require_columns, _require_numbers
+from causalbench.data.reduce import Columns, prepared, require_columns, require_numbers
 from causalbench.data.sources import Source
 from causalbench.errors import DataError, listing, require_one_of
 from causalbench.values import Finding
@@ -74,9 +74,9 @@ def cohort_moments(
     """
     _require_supported(columns, launch, reading, on_missing)
     schema = source.frame.collect_schema()
-    _require_columns(source, columns, schema)
-    written = _require_numbers(source, columns, schema)
-    table = EngineTable(source=source, columns=columns, reading=reading, frame=_prepared(source, columns, written))
+    require_columns(source, columns, schema)
+    written = require_numbers(source, columns, schema)
+    table = EngineTable(source=source, columns=columns, reading=reading, frame=prepared(source, columns, written))
     overview = overview_of(table, written)
     findings: list[Finding] = []
     line, raw_periods = line_of(table, overview, findings)

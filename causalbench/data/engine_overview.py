@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from causalbench.data import calendar
-from causalbench.data.assembly import _note_gaps, assemble
+from causalbench.data.assembly import assemble, note_gaps
 from causalbench.data.calendar import Timeline
 from causalbench.data.engine_sums import MOST_PERIODS
-from causalbench.data.launch import LaunchRule, _cohort_start
+from causalbench.data.launch import LaunchRule, cohort_start
 from causalbench.data.outcome import Reading
-from causalbench.data.reduce import Columns, _refuse_text, unit_labels
+from causalbench.data.reduce import Columns, refuse_written, unit_labels
 from causalbench.data.sources import Source, collect, from_object
 from causalbench.errors import DataError, listing
 from causalbench.values import Finding, FloatArray
@@ -76,7 +76,7 @@ def overview_of(table: EngineTable, written: tuple[str, ...]) -> pd.DataFrame:
         )
     for role in written:
         if overview[f"{role}_unread"].sum() > 0:
-            _refuse_text(source, columns, role)
+            refuse_written(source, columns, role)
     period = overview["__period"]
     no_period = period.isna() | (period.astype(str).str.strip() == "")
     refuse_empty(table, "unit", int(overview["unnamed"].sum()))
@@ -146,7 +146,7 @@ def line_of(
             f"of at most {MOST_PERIODS}",
             remedy="aggregate to longer periods in the query, or read the table as a panel",
         )
-    _note_gaps(line, findings)
+    note_gaps(line, findings)
     position = {period: index for index, period in enumerate(line.periods)}
     label_of = dict(zip(raw, labels, strict=True))
     overview["__at"] = [position[label_of[value]] for value in cells]
@@ -182,7 +182,7 @@ def launches_of(
     groups: dict[int, tuple[Any, ...]] = {}
     partial = set()
     for value in overview["__cohort"].dropna().unique():
-        start, index, part = _cohort_start(value, line, column), 0, None
+        start, index, part = cohort_start(value, line, column), 0, None
         if start is None:
             continue
         if start > line.periods[-1]:  # type: ignore[operator]

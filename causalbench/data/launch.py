@@ -113,7 +113,7 @@ def _from_cohort(table: pd.DataFrame, line: Timeline, column: str, align: Align,
     later: list[str] = []
     for number, value in enumerate(values):
         members = high == number
-        start = _cohort_start(value, line, column)
+        start = cohort_start(value, line, column)
         if start is None or not members.any():
             continue
         if start > line.periods[-1]:  # type: ignore[operator]
@@ -151,7 +151,7 @@ def _refuse_varying(rows: pd.DataFrame, column: str) -> NoReturn:
     )
 
 
-def _cohort_start(value: Any, line: Timeline, column: str) -> Period | None:
+def cohort_start(value: Any, line: Timeline, column: str) -> Period | None:
     """Read a cohort; None for never treated: missing, infinite, or 0 below the first period."""
     if value is None or (isinstance(value, (float, np.floating)) and not np.isfinite(value)):
         return None

@@ -100,13 +100,13 @@ def cells(source: Source, columns: Columns, *, summing: bool) -> pd.DataFrame:
         For missing columns, a wide table, an empty table, text where numbers belong, empty units or periods.
     """
     schema = source.frame.collect_schema()
-    _require_columns(source, columns, schema)
-    written = _require_numbers(source, columns, schema)
-    prepared = _prepared(source, columns, written)
-    grids = _grids(prepared, source, columns) if summing else {}
+    require_columns(source, columns, schema)
+    written = require_numbers(source, columns, schema)
+    frame = prepared(source, columns, written)
+    grids = _grids(frame, source, columns) if summing else {}
     for role, grid in grids.items():
-        prepared = _split(prepared, role, grid)
-    reduced = prepared.group_by("__unit", "__period").agg(*_measures(columns, written, tuple(grids)))
+        frame = _split(frame, role, grid)
+    reduced = frame.group_by("__unit", "__period").agg(*_measures(columns, written, tuple(grids)))
     table = collect(reduced, source)
     if table.empty:
         raise DataError(
@@ -115,7 +115,7 @@ def cells(source: Source, columns: Columns, *, summing: bool) -> pd.DataFrame:
     _require_keys(source, columns, table)
     for role in written:
         if table[f"{role}_unread"].sum() > 0:
-            _refuse_text(source, columns, role)
+            refuse_written(source, columns, role)
     for role, grid in grids.items():
         coarse, fine = (table[f"{role}_{part}"].astype(float) for part in ("coarse", "fine"))
         table["total" if role == "outcome" else f"{role}_total"] = coarse * grid + fine * (grid * _FINE)
@@ -140,7 +140,7 @@ def unit_labels(values: pd.Series[str], what: str = "unit") -> pd.Series[str]:
     return pd.Series(np.array([str(label) for label in distinct], dtype=object)[code], index=values.index, dtype=object)
 
 
-def _prepared(source: Source, columns: Columns, written: tuple[str, ...]) -> nw.LazyFrame[Any]:
+def prepared(source: Source, columns: Columns, written: tuple[str, ...]) -> nw.LazyFrame[Any]:
     """Select the columns in use and mark what is missing or infinite, so that plain sums and extremes are left to do."""
     frame = _by_role(source, columns)
     for role in written:
@@ -220,7 +220,8 @@ def _measures(columns: Columns, written: tuple[str, ...], summed: tuple[str, ...
     return measures
 
 
-def _require_columns(source: Source, columns: Columns, schema: nw.Schema) -> None:
+def require_columns(source: Source, columns: Columns, schema: nw.Schema) -> None:
+    """Refuse a table that lacks a column, gives one two roles, or is wide."""
     odd = [name for name in schema if not isinstance(name, str)]
     if odd:
         raise DataError(
@@ -253,7 +254,7 @@ def _looks_like_period(name: str) -> bool:
     return read_label(name)[0] is not None
 
 
-def _require_numbers(source: Source, columns: Columns, schema: nw.Schema) -> tuple[str, ...]:
+def require_numbers(source: Source, columns: Columns, schema: nw.Schema) -> tuple[str, ...]:
     """Refuse text where numbers belong; returns the roles whose text the study says how to read.
 
     The outcome's problem is told before those of other columns.
@@ -266,7 +267,7 @@ def _require_numbers(source: Source, columns: Columns, schema: nw.Schema) -> tup
         if not is_text(dtype):
             _refuse_other(source, columns, role, dtype)
         if columns.numerals is None:
-            _refuse_text(source, columns, role)
+            refuse_written(source, columns, role)
         written.append(role)
     return tuple(written)
 
@@ -276,7 +277,8 @@ def _said(role: str) -> str:
     return role.partition("_")[0]
 
 
-def _refuse_text(source: Source, columns: Columns, role: str) -> NoReturn:
+def refuse_written(source: Source, columns: Columns, role: str) -> NoReturn:
+    """Refuse a column whose text isn't numbers as the study says they are written."""
     what = f"{_said(role)} column {columns.named()[role]!r}"
     refuse_text(_by_role(source, columns).select(text=nw.col(f"__{role}")), what, columns.numerals)
 

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from scipy import sparse
 
 from causalbench.data.moments import CohortMoments
 from causalbench.data.panel import Panel
-from causalbench.errors import RefusalError, listing
+from causalbench.errors import CausalbenchError, DataError, RefusalError, listing
 from causalbench.numerics.comparisons import Cell
 from causalbench.numerics.influence import CohortInfluence, UnitInfluence
 from causalbench.numerics.two_period import (
     Comparison,
     Fitted,
     Method,
+    Overlap,
     OverlapError,
+    UndeterminedError,
     cross_section_effect,
+    dependent_columns,
+    overlap,
     panel_effect,
     propensity,
 )
 from causalbench.values import BoolArray, FloatArray, IntArray
 
 Sampling = Literal["panel", "repeated_cross_section"]
+
+_LARGEST_PROPENSITY, _FEWEST_CONTROLS = 0.95, 30  # conventions, not theorems: METHOD_CHOICE, row 11
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,6 +50,8 @@ class CellEffects:
         Weight of every cohort in the sample, shape (n_cohorts,); they add up to 1.
     means
         (Weighted) mean outcome by cohort and period, shape (n_cohorts, n_periods).
+    warnings
+        What a reader of the effects must know: weak overlap.
     """
 
     cells: tuple[Cell, ...]
@@ -51,6 +61,7 @@ class CellEffects:
     counts: IntArray
     shares: FloatArray
     means: FloatArray
+    warnings: tuple[str, ...] = ()
 
 
 def cells_from_moments(moments: CohortMoments, cells: list[Cell]) -> CellEffects:
@@ -62,28 +73,33 @@ def cells_from_moments(moments: CohortMoments, cells: list[Cell]) -> CellEffects
     :math:`n_g`, a control unit less its deviation from the **pooled** change over :math:`n_C`: so cohorts in the pool that
     differ from it contribute a constant too.
     """
-    n_cohorts, n_periods = moments.means.shape
-    counts, means = moments.counts, moments.means
-    constant, slope = np.zeros((n_cohorts, len(cells))), np.zeros((n_cohorts, n_periods, len(cells)))
-    for k, cell in enumerate(cells):
-        pool = list(cell.controls)
-        change = means[:, cell.period] - means[:, cell.base]
-        n_pool = counts[pool].sum()
-        pooled = counts[pool] @ change[pool] / n_pool
-        constant[pool, k] = -(change[pool] - pooled) / n_pool
-        for column, sign in ((cell.period, 1.0), (cell.base, -1.0)):
-            slope[cell.cohort, column, k] = sign / counts[cell.cohort]
-            slope[pool, column, k] = -sign / n_pool
-    influence = CohortInfluence(constant=constant, slope=slope, counts=counts, scatter=moments.scatter)
     return CellEffects(
         cells=tuple(cells),
-        values=cell_values(means, counts, cells),
-        influence=influence,
+        values=cell_values(moments.means, moments.counts, cells),
+        influence=_influence(moments, cells),
         first_treated=moments.first_treated,
-        counts=counts,
-        shares=counts / counts.sum(),
-        means=means,
+        counts=moments.counts,
+        shares=moments.counts / moments.counts.sum(),
+        means=moments.means,
     )
+
+
+def _influence(moments: CohortMoments, cells: list[Cell]) -> CohortInfluence:
+    counts, (n_cohorts, n_periods) = moments.counts, moments.means.shape
+    numbers, pool = np.arange(len(cells)), np.zeros((n_cohorts, len(cells)))
+    for k, cell in enumerate(cells):
+        pool[list(cell.controls), k] = 1.0
+    cohort, period, base = np.array([(cell.cohort, cell.period, cell.base) for cell in cells]).reshape(-1, 3).T
+    pool /= counts @ pool
+    change = moments.means[:, period] - moments.means[:, base]
+    constant = -pool * (change - (counts[:, None] * pool * change).sum(axis=0))
+    factors = -pool
+    factors[cohort, numbers] += 1 / counts[cohort]
+    own, column = np.nonzero(factors)
+    entries = np.concatenate([factors[own, column], -factors[own, column]])
+    rows = np.concatenate([own * n_periods + period[column], own * n_periods + base[column]])
+    slope = sparse.csc_array((entries, (rows, np.tile(column, 2))), shape=(n_cohorts * n_periods, len(cells)))
+    return CohortInfluence(constant=constant, slope=slope, counts=counts, scatter=moments.scatter)
 
 
 def cell_values(means: FloatArray, counts: IntArray, cells: list[Cell]) -> FloatArray:
@@ -112,20 +128,10 @@ def cell_values(means: FloatArray, counts: IntArray, cells: list[Cell]) -> Float
 
 def cells_from_clusters(panel: Panel, moments: CohortMoments, cells: list[Cell]) -> CellEffects:
     """Compare cohort means, keeping what each unit contributes, for clusters that hold several units."""
-    found = cells_from_moments(moments, cells)
-    assert isinstance(found.influence, CohortInfluence)  # noqa: S101 - as made one line above
     codes = np.searchsorted(moments.first_treated, panel.first_treated)
-    rows = found.influence.by_unit(panel.outcome, codes, moments.means)
+    rows = _influence(moments, cells).by_unit(panel.outcome, codes, moments.means)
     influence = UnitInfluence(rows=rows, cohort=codes, weights=np.ones(len(rows)), cluster=panel.cluster_codes)
-    return CellEffects(
-        cells=found.cells,
-        values=found.values,
-        influence=influence,
-        first_treated=found.first_treated,
-        counts=found.counts,
-        shares=found.shares,
-        means=found.means,
-    )
+    return replace(cells_from_moments(moments, cells), influence=influence)
 
 
 def cells_from_units(panel: Panel, cells: list[Cell], *, method: Method, sampling: Sampling) -> CellEffects:
@@ -133,108 +139,204 @@ def cells_from_units(panel: Panel, cells: list[Cell], *, method: Method, samplin
 
     Raises
     ------
+    DataError
+        When a covariate is constant or a combination of others, with its name.
     RefusalError
-        When covariates tell treated and control units apart, with the cohort and period.
+        When covariates tell treated and control units apart, or there are too few controls, with the cohort and period.
     """
     first, codes, counts = np.unique(panel.first_treated, return_inverse=True, return_counts=True)
     weights = np.ones(len(codes)) if panel.weights is None else panel.weights / panel.weights.mean()
-    design = np.column_stack([np.ones(len(codes)), panel.unit_covariates])
-    sample = _Rows(panel=panel, codes=codes, weights=weights, design=design, method=method)
-    kept, effects = [], []
+    sample = _Rows(panel=panel, codes=codes, weights=weights, design=_design(panel), method=method, sampling=sampling)
+    kept: list[Cell] = []
+    values, rows = [], np.empty((len(cells), len(codes)))
     for cell in cells:
-        try:
-            effect = sample.changes(cell) if sampling == "panel" else sample.cross_sections(cell)
-        except OverlapError as error:
-            raise RefusalError(
-                f"cohort {panel.periods[first[cell.cohort]]} at {panel.periods[cell.period]}: {error}",
-                code="CB-D044",
-                remedy='leave covariates out, or use method = "reg" if the comparison may extrapolate',
-            ) from None
+        effect = sample.compare(cell)
         if effect is not None:
+            rows[len(kept)] = effect.contributions
             kept.append(cell)
-            effects.append(effect)
-    known = ~np.isnan(panel.outcome)
-    sums, sizes = np.zeros((len(first), len(panel.periods))), np.zeros((len(first), len(panel.periods)))
-    np.add.at(sums, codes, np.where(known, panel.outcome, 0.0) * weights[:, None])
-    np.add.at(sizes, codes, known * weights[:, None])
+            values.append(effect.value)
     return CellEffects(
         cells=tuple(kept),
-        values=np.array([effect.value for effect in effects]),
-        influence=UnitInfluence(
-            rows=np.column_stack([effect.contributions for effect in effects])
-            if effects
-            else np.empty((len(codes), 0)),
-            cohort=codes,
-            weights=weights,
-            cluster=panel.cluster_codes,
-        ),
+        values=np.array(values),
+        influence=UnitInfluence(rows=rows[: len(kept)].T, cohort=codes, weights=weights, cluster=panel.cluster_codes),
         first_treated=first,
         counts=counts,
         shares=np.bincount(codes, weights=weights) / len(codes),
-        means=np.divide(sums, sizes, out=np.full_like(sums, np.nan), where=sizes > 0),
+        means=_means(panel, codes, weights),
+        warnings=_weak_overlap(sample.overlaps, panel),
     )
 
 
+def _means(panel: Panel, codes: IntArray, weights: FloatArray) -> FloatArray:
+    """Return the weighted mean outcome by cohort and period, NaN where no unit is observed."""
+    known = ~np.isnan(panel.outcome)
+    members = sparse.csr_array((weights, (codes, np.arange(len(codes)))))
+    sums, sizes = members @ np.where(known, panel.outcome, 0.0), members @ known.astype(float)
+    found: FloatArray = np.divide(sums, sizes, out=np.full_like(sums, np.nan), where=sizes > 0)
+    return found
+
+
+def _design(panel: Panel) -> FloatArray:
+    """Return a constant and the covariates at mean 0 and standard deviation 1: with a constant, effects stay the same."""
+    values = panel.unit_covariates
+    spread = values.std(axis=0)
+    varies = spread > _ROUNDING * np.abs(values).max(axis=0, initial=0.0)
+    scaled = np.where(varies, values - values.mean(axis=0), 0.0) / np.where(varies, spread, 1.0)
+    design = np.column_stack([np.ones(len(values)), scaled])
+    if problem := _dependence(design, panel.covariate_names):
+        raise DataError(
+            f"{problem} among the {len(design)} units", code="CB-D042", remedy="drop it from the covariates"
+        )
+    return design
+
+
+def _dependence(design: FloatArray, names: tuple[str, ...]) -> str:
+    """Say which covariates are constant or combine others; empty where none is, or there are too few rows to tell."""
+    if len(design) < design.shape[1]:
+        return ""
+    found = []
+    for column, others in dependent_columns(design).items():
+        partners = [repr(names[k - 1]) for k in others if k > 0]
+        what = f"a linear combination of {' and '.join(partners)}" if partners else "constant"
+        found.append(f"covariate {names[column - 1]!r} is {what}")
+    return ", ".join(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Compared:
+    """The rows of a comparison: their units, outcomes, which are treated and, in cross-sections, which come later."""
+
+    units: IntArray
+    outcome: FloatArray
+    treated: BoolArray
+    after: BoolArray | None = None
+
+
 class _Rows:
-    """The units of a panel, with the propensity fits that cells share."""
+    """The units of a panel, with the propensity fits that cells share, and the overlap found with each."""
 
     def __init__(
-        self, *, panel: Panel, codes: IntArray, weights: FloatArray, design: FloatArray, method: Method
+        self,
+        *,
+        panel: Panel,
+        codes: IntArray,
+        weights: FloatArray,
+        design: FloatArray,
+        method: Method,
+        sampling: Sampling,
     ) -> None:
-        self.panel, self.codes, self.weights, self.design, self.method = panel, codes, weights, design, method
-        self.complete = not np.isnan(panel.outcome).any()
+        self.panel, self.codes, self.weights, self.design, self.sampling = panel, codes, weights, design, sampling
+        self.method: Method = method if panel.covariate_names else "ipw"  # all are differences of means without any
+        self.complete = sampling == "panel" and not np.isnan(panel.outcome).any()
         self.fits: dict[tuple[int, tuple[int, ...]], Fitted] = {}
+        self.overlaps: list[tuple[Cell, Overlap]] = []
 
-    def changes(self, cell: Cell) -> Comparison | None:
-        """Compare changes of the units observed in both periods."""
+    def compare(self, cell: Cell) -> Comparison | None:
+        """Estimate a cell; None where it has no treated or no control rows."""
+        rows = self._changes(cell) if self.sampling == "panel" else self._cross_sections(cell)
+        if rows is None:
+            return None
+        design, weights = self.design[rows.units], self.weights[rows.units]
+        try:
+            odds = self._odds(cell, rows, design, weights)
+            if rows.after is None:
+                found = panel_effect(rows.outcome, rows.treated, design, weights, method=self.method, odds=odds)
+            else:
+                found = cross_section_effect(
+                    rows.outcome, rows.treated, rows.after, design, weights, method=self.method, odds=odds
+                )
+        except OverlapError as error:
+            raise _failure(error, self.panel, _where(cell, self.codes, self.panel), design, rows.treated) from None
+        contributions = np.zeros(len(self.codes))
+        np.add.at(contributions, rows.units, found.contributions)
+        return Comparison(value=found.value, contributions=contributions)
+
+    def _changes(self, cell: Cell) -> _Compared | None:
+        """Return the changes of the units observed in both periods."""
         change = self.panel.outcome[:, cell.period] - self.panel.outcome[:, cell.base]
-        rows = self._members(cell) & ~np.isnan(change)
-        treated = self.codes[rows] == cell.cohort
+        units = np.flatnonzero(self._members(cell) & ~np.isnan(change))
+        treated = self.codes[units] == cell.cohort
         if treated.all() or not treated.any():
             return None
-        design, weights = self.design[rows], self.weights[rows]
-        odds = self._odds(cell, treated, design, weights)
-        found = panel_effect(change[rows], treated, design, weights, method=self.method, odds=odds)
-        return self._spread(found, np.flatnonzero(rows))
+        return _Compared(units=units, outcome=change[units], treated=treated)
 
-    def cross_sections(self, cell: Cell) -> Comparison | None:
-        """Compare all rows of the two periods, whichever units they are of."""
+    def _cross_sections(self, cell: Cell) -> _Compared | None:
+        """Return all rows of the two periods, whichever units they are of."""
         outcome, members = self.panel.outcome, self._members(cell)
-        unit, after = [], []
-        for column, is_after in ((cell.base, False), (cell.period, True)):
-            here = np.flatnonzero(members & ~np.isnan(outcome[:, column]))
-            unit.append(here)
-            after.append(np.full(len(here), is_after))
-        rows, later = np.concatenate(unit), np.concatenate(after)
-        treated = self.codes[rows] == cell.cohort
-        if len(set(zip(treated.tolist(), later.tolist(), strict=True))) < 4:
+        before, later = (np.flatnonzero(members & ~np.isnan(outcome[:, t])) for t in (cell.base, cell.period))
+        units, after = np.concatenate([before, later]), np.repeat([False, True], [len(before), len(later)])
+        treated = self.codes[units] == cell.cohort
+        if len(np.unique(2 * treated + after)) < 4:
             return None
-        design, weights = self.design[rows], self.weights[rows]
-        odds = None if self.method == "reg" else propensity(treated, design, weights)
-        values = outcome[rows, np.where(later, cell.period, cell.base)]
-        found = cross_section_effect(values, treated, later, design, weights, method=self.method, odds=odds)
-        return self._spread(found, rows)
+        values = outcome[units, np.where(after, cell.period, cell.base)]
+        return _Compared(units=units, outcome=values, treated=treated, after=after)
 
     def _members(self, cell: Cell) -> BoolArray:
-        members: BoolArray = np.isin(self.codes, [cell.cohort, *cell.controls])
+        wanted = np.zeros(int(self.codes.max()) + 1, dtype=bool)
+        wanted[[cell.cohort, *cell.controls]] = True
+        members: BoolArray = wanted[self.codes]
         return members
 
-    def _odds(self, cell: Cell, treated: BoolArray, design: FloatArray, weights: FloatArray) -> Fitted | None:
+    def _odds(self, cell: Cell, rows: _Compared, design: FloatArray, weights: FloatArray) -> Fitted | None:
         """Fit the propensity once per cohort and pool of controls where every cell is observed."""
-        if self.method == "reg":
+        if self.method == "reg" or not self.panel.covariate_names:
             return None
-        if not self.complete:
-            return propensity(treated, design, weights)
         key = (cell.cohort, cell.controls)
-        if key not in self.fits:
-            self.fits[key] = propensity(treated, design, weights)
-        return self.fits[key]
+        if self.complete and key in self.fits:
+            return self.fits[key]
+        odds = propensity(rows.treated, design, weights)
+        parts = [np.ones(len(design), dtype=bool)] if rows.after is None else [rows.after, ~rows.after]
+        self.overlaps += [(cell, overlap(rows.treated[own], design[own], weights[own], odds)) for own in parts]
+        if self.complete:
+            self.fits[key] = odds
+        return odds
 
-    def _spread(self, found: Comparison, rows: IntArray) -> Comparison:
-        """Place the rows' contributions at their units."""
-        contributions = np.zeros(len(self.codes))
-        np.add.at(contributions, rows, found.contributions)
-        return Comparison(value=found.value, contributions=contributions)
+
+def _where(cell: Cell, codes: IntArray, panel: Panel) -> str:
+    launch = panel.first_treated[codes == cell.cohort][0]
+    return f"cohort {panel.periods[launch]} at {panel.periods[cell.period]}"
+
+
+def _failure(error: OverlapError, panel: Panel, where: str, design: FloatArray, treated: BoolArray) -> CausalbenchError:
+    """Tell columns to drop, controls too few or too alike for a regression, and groups that covariates tell apart."""
+    names, n_columns, controls = panel.covariate_names, design.shape[1], design[~treated]
+    if problem := _dependence(design, names):
+        return DataError(
+            f"{where}: {problem} among the {len(design)} rows compared",
+            code="CB-D042",
+            remedy="drop it from the covariates, or leave this cohort out",
+        )
+    alike = _dependence(controls, names)
+    if len(controls) < n_columns:
+        message = f"{len(controls)} control units can't determine {n_columns} coefficients"
+        message += f" (a constant and {len(names)} covariates)"
+    elif alike:
+        message = f"{alike} among the {len(controls)} control units, but not among the treated"
+    else:
+        message = str(error)
+    separated = not (alike or len(controls) < n_columns or isinstance(error, UndeterminedError))
+    remedy = 'leave covariates out, or use method = "reg" if the comparison may extrapolate'
+    if not separated:
+        remedy = "leave covariates out, or add controls of more kinds"
+    return RefusalError(f"{where}: {message}", code="CB-D044", remedy=remedy)
+
+
+def _weak_overlap(overlaps: list[tuple[Cell, Overlap]], panel: Panel) -> tuple[str, ...]:
+    """Warn once of the largest propensity and the fewest effective controls, where either is beyond the convention."""
+    if not overlaps:
+        return ()
+    codes = np.unique(panel.first_treated, return_inverse=True)[1]
+    highest, largest = max(overlaps, key=lambda found: found[1].propensity)
+    poorest, fewest = min(overlaps, key=lambda found: found[1].effective)
+    if largest.propensity <= _LARGEST_PROPENSITY and fewest.effective >= _FEWEST_CONTROLS:
+        return ()
+    message = (
+        f"CB-D044: treated and control units overlap little in their covariates: the largest propensity of a control is "
+        f"{largest.propensity:.3f} ({_where(highest, codes, panel)}; by convention at most {_LARGEST_PROPENSITY}), and the "
+        f"fewest effective controls are {fewest.effective:.1f} ({_where(poorest, codes, panel)}; by convention at least "
+        f'{_FEWEST_CONTROLS}); compare with method = "reg", or leave out units that have no counterpart'
+    )
+    return (message,)
 
 
 def unestimated(cells: tuple[Cell, ...], first_treated: IntArray, n_periods: int, periods: tuple[object, ...]) -> str:

@@ -126,8 +126,7 @@ class Report:
         if not self.has_errors:
             return None
         chosen = np.array([cell in self.own for cell in self.effects.cells])
-        joint: FloatArray = self.effects.influence.covariance()[np.ix_(chosen, chosen)]
-        return joint
+        return self.effects.influence.only(chosen).covariance()
 
     def detail(self, joint: FloatArray | None) -> dict[str, Any]:
         """Return cells, summaries and the test before the launch as the evidence holds them."""

@@ -140,6 +140,7 @@ class Did:
             event_study=self._event_study(data, sides),
             diagnostics={
                 **paths.diagnostics,
+                "baseline": "all",
                 "n_clusters": data.n_clusters,
                 "covariance": self._kind,
                 "convention": (self.convention or "fixest") if self._kind == "CRV1" else None,

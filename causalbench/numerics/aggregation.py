@@ -12,34 +12,48 @@ the terms in the shares themselves cancel.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from causalbench.numerics.comparisons import Cell
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Summary:
-    """A linear combination of effects.
+    """A linear combination of some of K effects.
 
     Attributes
     ----------
     value
         The combination.
-    weights
-        Of the effects, shape (K,).
+    members, factors
+        Numbers of the effects combined and the weight of each, shape (n_members,) each; weights of a number listed twice
+        add up.
+    n_effects
+        K.
     shares
         Derivative in the cohorts' shares, per unit, shape (n_cohorts,).
     """
 
     value: float
-    weights: FloatArray
+    members: IntArray
+    factors: FloatArray
+    n_effects: int
     shares: FloatArray
+
+    @property
+    def weights(self) -> FloatArray:
+        """Of the effects, shape (K,)."""
+        found = np.zeros(self.n_effects)
+        np.add.at(found, self.members, self.factors)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,9 +67,10 @@ class Grouped:
 
 def cell_summaries(values: FloatArray, n_cohorts: int) -> list[Summary]:
     """Return every effect as a summary of itself."""
-    nothing = np.zeros(n_cohorts)
+    nothing, one, numbers = np.zeros(n_cohorts), np.ones(1), np.arange(len(values))
     return [
-        Summary(value=float(v), weights=row, shares=nothing) for v, row in zip(values, np.eye(len(values)), strict=True)
+        Summary(value=value, members=numbers[k : k + 1], factors=one, n_effects=len(values), shares=nothing)
+        for k, value in enumerate(values.tolist())
     ]
 
 
@@ -71,21 +86,26 @@ def share_weighted(parts: Sequence[Summary], cohorts: Sequence[int], shares: Flo
     shares
         Share of every cohort, shape (n_cohorts,).
     """
-    own = shares[list(cohorts)]
-    total = own.sum()
-    value = float(own @ [part.value for part in parts] / total)
-    derivative = sum((p * part.shares for p, part in zip(own, parts, strict=True)), np.zeros(len(shares))) / total
-    np.add.at(derivative, list(cohorts), np.array([part.value - value for part in parts]) / total)
-    weights = sum(p * part.weights for p, part in zip(own, parts, strict=True)) / total
-    return Summary(value=value, weights=weights, shares=derivative)
+    numbers = np.array(cohorts)
+    total = shares[numbers].sum()
+    found = _average(parts, shares[numbers] / total)
+    gaps = np.array([part.value for part in parts]) - found.value
+    return replace(found, shares=found.shares + np.bincount(numbers, gaps, minlength=len(shares)) / total)
 
 
 def mean(parts: Sequence[Summary]) -> Summary:
     """Average parts with equal weights."""
+    return _average(parts, np.full(len(parts), 1 / len(parts)))
+
+
+def _average(parts: Sequence[Summary], factors: FloatArray) -> Summary:
+    """Combine parts under given factors."""
     return Summary(
-        value=float(np.mean([part.value for part in parts])),
-        weights=np.mean([part.weights for part in parts], axis=0),
-        shares=np.mean([part.shares for part in parts], axis=0),
+        value=float(factors @ [part.value for part in parts]),
+        members=np.concatenate([part.members for part in parts]),
+        factors=np.concatenate([f * part.factors for f, part in zip(factors.tolist(), parts, strict=True)]),
+        n_effects=parts[0].n_effects,
+        shares=factors @ np.array([part.shares for part in parts]),
     )
 
 
@@ -118,11 +138,14 @@ def group(cells: Sequence[Cell], parts: Sequence[Summary], shares: FloatArray) -
     return _with_overall(found, share_weighted(list(found.values()), list(found), shares))
 
 
-def stack(summaries: Sequence[Summary]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return values (J,), weights (K, J) and derivatives in shares (n_cohorts, J) of several summaries."""
+def stack(summaries: Sequence[Summary]) -> tuple[FloatArray, sparse.csc_array, FloatArray]:
+    """Return values (J,), sparse weights (K, J) and derivatives in shares (n_cohorts, J) of several summaries."""
+    ends = np.cumsum([0, *(len(summary.members) for summary in summaries)])
+    members = np.concatenate([summary.members for summary in summaries])
+    factors = np.concatenate([summary.factors for summary in summaries])
     return (
         np.array([summary.value for summary in summaries]),
-        np.stack([summary.weights for summary in summaries], axis=1),
+        sparse.csc_array((factors, members, ends), shape=(summaries[0].n_effects, len(summaries))),
         np.stack([summary.shares for summary in summaries], axis=1),
     )
 

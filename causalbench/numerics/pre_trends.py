@@ -74,6 +74,27 @@ class TrendEvidence:
     likelihood_ratio: float
 
 
+def effective_number(weights: FloatArray) -> float:
+    r"""Return how many equally weighted units give a mean as noisy as these weights do; zero where there are none.
+
+    :math:`(\sum w)^2 / \sum w^2`, the size of a sample over Kish's design effect (1965, Survey Sampling). It takes the
+    variance of a unit as inverse to its weight, or as unrelated to it; a variance that grows with weight needs fewer.
+
+    Parameters
+    ----------
+    weights
+        Weights of independent units, or total weights of clusters; not negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> effective_number(np.ones(4)), effective_number(np.array([9.0, 1.0, 1.0, 1.0]))
+    (4.0, 1.7142857142857142)
+    """
+    total = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / total if total > 0 else 0.0
+
+
 def welch_degrees(n_treated: float, n_control: float) -> float:
     """Return the degrees of freedom behind the variance of a difference of two means.
 

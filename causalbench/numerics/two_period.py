@@ -21,13 +21,24 @@ FloatArray = NDArray[np.float64]
 
 
 Method = Literal["dr", "ipw", "reg"]
+_Arm = Literal["treated", "control"]
+_When = Literal["before", "after"]
+_SIGNS: tuple[tuple[_When, int], ...] = (("after", 1), ("before", -1))
 
 _STEPS = 50
+_HALVINGS = 30
 _SEPARATED = 1 - 1e-6
+_SATURATED = 1e-9  # information per row in some direction, of at most 1/4
+_NO_FIT = "the propensity score has no finite fit: covariates separate the groups"
+_COLLINEAR = 1e-8  # of a column's own size; a regression loses half its digits by then
 
 
 class OverlapError(ValueError):
     """Treated and control rows can be told apart by their covariates, so that there is nothing to compare."""
+
+
+class UndeterminedError(OverlapError):
+    """Too few rows for the coefficients, or columns that are combinations of others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,6 +57,14 @@ class Fitted:
     contributions: FloatArray
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """Largest propensity among controls, and how many controls of equal weight their odds are worth."""
+
+    propensity: float
+    effective: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Mean:
     """One signed weighted mean: of ``outcome`` less the regressions named, under weights that may hold the odds."""
@@ -57,50 +76,82 @@ class _Mean:
     uses_odds: bool = False
 
 
-def regress(outcome: FloatArray, design: FloatArray, weights: FloatArray) -> Fitted:
-    """Fit weighted least squares on the rows with a positive weight.
+def dependent_columns(design: FloatArray) -> dict[int, tuple[int, ...]]:
+    """Find the columns that are linear combinations of those before them.
+
+    Parameters
+    ----------
+    design
+        Shape (n_rows, k), the constant first.
+
+    Returns
+    -------
+    dict
+        By number of such a column, the columns that it combines; none but the constant's 0 where it is constant.
+    """
+    scaled = design / _sizes(design)
+    kept, found = [0], {}
+    for j in range(1, design.shape[1]):
+        factors = np.linalg.lstsq(scaled[:, kept], scaled[:, j], rcond=None)[0]
+        if np.linalg.norm(scaled[:, j] - scaled[:, kept] @ factors) > _COLLINEAR:
+            kept.append(j)
+        else:
+            found[j] = tuple(k for k, factor in zip(kept, factors, strict=True) if abs(factor) > _COLLINEAR) or (0,)
+    return found
+
+
+def regress(outcome: FloatArray, design: FloatArray, weights: FloatArray, *, who: str = "rows") -> Fitted:
+    """Fit weighted least squares on the rows with a positive weight, called ``who`` in errors.
 
     Raises
     ------
-    OverlapError
-        When there are no more rows than columns, or the columns are collinear there.
+    UndeterminedError
+        When there are fewer rows than columns, or the columns are collinear there.
     """
-    gram = (design * weights[:, None]).T @ design
-    if (weights > 0).sum() < design.shape[1] or np.linalg.matrix_rank(gram, hermitian=True) < design.shape[1]:
-        raise OverlapError(f"{int((weights > 0).sum())} rows can't determine {design.shape[1]} coefficients")
-    inverse = np.linalg.inv(gram)
-    coefficients = inverse @ (design.T @ (weights * outcome))
-    residuals = weights * (outcome - design @ coefficients)
-    return Fitted(coefficients=coefficients, contributions=(residuals[:, None] * design) @ inverse)
+    n_rows, n_columns = int((weights > 0).sum()), design.shape[1]
+    if n_rows < n_columns:
+        raise UndeterminedError(f"{n_rows} {who} can't determine {n_columns} coefficients")
+    root = np.sqrt(weights)[:, None]
+    back = _to_orthonormal(design * root, f"the covariates of {n_rows} {who} are collinear")
+    basis = design @ back
+    factors = basis.T @ (weights * outcome)
+    residuals = weights * (outcome - basis @ factors)
+    return Fitted(coefficients=back @ factors, contributions=(residuals[:, None] * basis) @ back.T)
 
 
 def propensity(treated: BoolArray, design: FloatArray, weights: FloatArray) -> Fitted:
-    """Fit a logit of treatment by Newton's method.
+    """Fit a logit of treatment by Newton's method, in an orthonormal basis of the design.
 
     Raises
     ------
+    UndeterminedError
+        When the columns are collinear.
     OverlapError
         When a combination of covariates separates treated from control rows, so that no finite fit exists.
     """
-    scale = np.where(np.abs(design).max(axis=0) > 0, np.abs(design).max(axis=0), 1.0)
-    scaled, coefficients = design / scale, np.zeros(design.shape[1])
-    for _ in range(_STEPS):
-        chance = 1 / (1 + np.exp(-np.clip(scaled @ coefficients, -500, 500)))
-        hessian = (scaled * (weights * chance * (1 - chance))[:, None]).T @ scaled
-        if np.linalg.matrix_rank(hessian, hermitian=True) < len(hessian):
-            raise OverlapError("the propensity score can't be fitted: covariates are collinear or separate the groups")
-        step = np.linalg.solve(hessian, scaled.T @ (weights * (treated - chance)))
-        coefficients = coefficients + step
-        if np.abs(step).max() < 1e-8 * max(1.0, np.abs(coefficients).max()):
-            break  # Newton converges quadratically: this step was exact to rounding
-    else:
-        raise OverlapError("the propensity score has no finite fit: covariates separate the groups")
-    chance = 1 / (1 + np.exp(-np.clip(scaled @ coefficients, -500, 500)))
-    if chance[~treated].max(initial=0.0) > _SEPARATED or not np.isfinite(coefficients).all():
+    root = np.sqrt(weights / weights.sum())[:, None]
+    back = _to_orthonormal(design * root, f"the covariates of {len(design)} rows are collinear")
+    basis = design @ back
+    coefficients = _logit(treated, basis, weights)
+    chance = _chance(basis @ coefficients)
+    if chance[~treated].max(initial=0.0) > _SEPARATED:
         raise OverlapError("some control rows have a propensity of 1: covariates separate the groups")
-    inverse = np.linalg.inv((scaled * (weights * chance * (1 - chance))[:, None]).T @ scaled)
-    scores = (weights * (treated - chance))[:, None] * scaled
-    return Fitted(coefficients=coefficients / scale, contributions=(scores @ inverse) / scale)
+    inverse = np.linalg.inv(_information(basis, weights, chance))
+    scores = (weights * (treated - chance))[:, None] * basis
+    return Fitted(coefficients=back @ coefficients, contributions=(scores @ inverse) @ back.T)
+
+
+def overlap(treated: BoolArray, design: FloatArray, weights: FloatArray, odds: Fitted) -> Overlap:
+    r"""Measure how far controls resemble the treated.
+
+    The effective number of controls is :math:`(\sum_i v_i)^2 / \sum_i v_i^2` with weights times odds :math:`v_i` (Kish 1965).
+    """
+    relative = _odds(design, odds)[~treated]
+    own = weights[~treated] * relative
+    share = own / own.max()
+    return Overlap(
+        propensity=float((relative / (1 + relative)).max()), effective=float(share.sum() ** 2 / (share @ share))
+    )
 
 
 def panel_effect(
@@ -130,12 +181,12 @@ def panel_effect(
     weights
         Positive weights, shape (n_rows,).
     odds
-        The propensity's fit on these rows; not needed for ``reg``.
+        The propensity's fit on these rows; None where all have the same odds, as without covariates, and for ``reg``.
     """
-    fits = {} if method == "ipw" else {"control": regress(change, design, weights * ~treated)}
+    fits = {} if method == "ipw" else {"control": regress(change, design, weights * ~treated, who="control units")}
     less = dict.fromkeys(fits, 1)
     means = [_Mean(sign=1, weights=weights * treated, outcome=change, less=less)]
-    if odds is not None:
+    if method != "reg":
         relative = weights * ~treated * _odds(design, odds)
         means.append(_Mean(sign=-1, weights=relative, outcome=change, less=less, uses_odds=True))
     return _combine(means, design, fits, odds)
@@ -164,48 +215,127 @@ def cross_section_effect(
     after
         Which rows are of the later period.
     """
-    group = {
-        (d, t): weights * (treated == d) * (after == t) for d in (False, True) for t in (False, True)
-    }  # keyed by treated, after
-    nothing: dict[str, int] = {}
+    rows = _Sections(outcome=outcome, treated=treated, after=after, weights=weights, odds=_odds(design, odds))
     if method == "ipw":
-        assert odds is not None  # noqa: S101 - the caller fits it for every method but reg
-        relative = _odds(design, odds)
-        means = [
-            _Mean(sign=1 if t else -1, weights=group[True, t], outcome=outcome, less=nothing) for t in (True, False)
-        ]
-        means += [
-            _Mean(
-                sign=-1 if t else 1, weights=group[False, t] * relative, outcome=outcome, less=nothing, uses_odds=True
-            )
-            for t in (True, False)
-        ]
-        return _combine(means, design, {}, odds)
-    fits = {f"control {t}": regress(outcome, design, group[False, t]) for t in (False, True)}
-    zero = np.zeros_like(outcome)
+        return _combine(_normalised_means(rows), design, {}, odds)
+    fits = rows.regressions("control", design)
     if method == "reg":
-        means = [
-            _Mean(sign=1 if t else -1, weights=group[True, t], outcome=outcome, less=nothing) for t in (True, False)
-        ]
-        means.append(
-            _Mean(sign=1, weights=weights * treated, outcome=zero, less={"control True": 1, "control False": -1})
-        )
-        return _combine(means, design, fits, None)
-    assert odds is not None  # noqa: S101 - the caller fits it for every method but reg
-    fits |= {f"treated {t}": regress(outcome, design, group[True, t]) for t in (False, True)}
-    relative, means = _odds(design, odds), []
-    for t, sign in ((True, 1), (False, -1)):
-        own, gap = {f"control {t}": 1}, {f"control {t}": 1, f"treated {t}": -1}
+        return _combine(_extrapolated_means(rows), design, fits, None)
+    return _combine(_robust_means(rows), design, fits | rows.regressions("treated", design), odds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Sections:
+    """Rows of repeated cross-sections, with the odds of treatment, shape (n_rows,) each."""
+
+    outcome: FloatArray
+    treated: BoolArray
+    after: BoolArray
+    weights: FloatArray
+    odds: FloatArray
+
+    def of(self, arm: _Arm, when: _When) -> FloatArray:
+        """Return the weights within an arm and period, zero elsewhere."""
+        found: FloatArray = self.weights * (self.treated == (arm == "treated")) * (self.after == (when == "after"))
+        return found
+
+    def regressions(self, arm: _Arm, design: FloatArray) -> dict[str, Fitted]:
+        """Fit the outcome of an arm before and after."""
+        names = {when: f"{arm} rows {when}" for when, _ in _SIGNS}
+        return {name: regress(self.outcome, design, self.of(arm, when), who=name) for when, name in names.items()}
+
+
+def _normalised_means(rows: _Sections) -> list[_Mean]:
+    """Return the change of the treated less that of controls weighted by their odds."""
+    means = []
+    for when, sign in _SIGNS:
+        own, other = rows.of("treated", when), rows.of("control", when) * rows.odds
+        means.append(_Mean(sign=sign, weights=own, outcome=rows.outcome, less={}))
+        means.append(_Mean(sign=-sign, weights=other, outcome=rows.outcome, less={}, uses_odds=True))
+    return means
+
+
+def _extrapolated_means(rows: _Sections) -> list[_Mean]:
+    """Return the change of the treated less the change of controls' regressions at all treated rows."""
+    fitted = {f"control rows {when}": sign for when, sign in _SIGNS}
+    own = [_Mean(sign=sign, weights=rows.of("treated", when), outcome=rows.outcome, less={}) for when, sign in _SIGNS]
+    return [*own, _Mean(sign=1, weights=rows.weights * rows.treated, outcome=np.zeros(len(rows.outcome)), less=fitted)]
+
+
+def _robust_means(rows: _Sections) -> list[_Mean]:
+    """Return the means of the locally efficient estimator, period by period (Sant'Anna, Zhao 2020, equation 3.5)."""
+    zero, means = np.zeros(len(rows.outcome)), []
+    for when, sign in _SIGNS:
+        own, other = rows.of("treated", when), rows.of("control", when) * rows.odds
+        fitted = {f"control rows {when}": 1}
+        gap = {f"control rows {when}": 1, f"treated rows {when}": -1}
         means += [
-            _Mean(sign=sign, weights=group[True, t], outcome=outcome, less=own),
-            _Mean(sign=-sign, weights=group[False, t] * relative, outcome=outcome, less=own, uses_odds=True),
-            _Mean(sign=sign, weights=weights * treated, outcome=zero, less=gap),
-            _Mean(sign=-sign, weights=group[True, t], outcome=zero, less=gap),
+            _Mean(sign=sign, weights=own, outcome=rows.outcome, less=fitted),
+            _Mean(sign=-sign, weights=other, outcome=rows.outcome, less=fitted, uses_odds=True),
+            _Mean(sign=sign, weights=rows.weights * rows.treated, outcome=zero, less=gap),
+            _Mean(sign=-sign, weights=own, outcome=zero, less=gap),
         ]
-    return _combine(means, design, fits, odds)
+    return means
 
 
-def _odds(design: FloatArray, odds: Fitted) -> FloatArray:
+def _sizes(design: FloatArray) -> FloatArray:
+    """Return each column's norm, 1 where it is zero."""
+    norms = np.linalg.norm(design, axis=0)
+    found: FloatArray = np.where(norms > 0, norms, 1.0)
+    return found
+
+
+def _to_orthonormal(design: FloatArray, otherwise: str) -> FloatArray:
+    """Return the matrix, shape (k, k), that makes the columns orthonormal: the Gram matrix would square their condition."""
+    sizes = _sizes(design)
+    triangle = np.linalg.qr(design / sizes, mode="r")
+    singular = np.linalg.svd(triangle, compute_uv=False)
+    if len(singular) < len(sizes) or singular[-1] < _COLLINEAR * singular[0]:
+        raise UndeterminedError(otherwise)
+    found: FloatArray = np.linalg.inv(triangle) / sizes[:, None]
+    return found
+
+
+def _chance(index: FloatArray) -> FloatArray:
+    found: FloatArray = 1 / (1 + np.exp(-np.clip(index, -500, 500)))
+    return found
+
+
+def _likelihood(treated: BoolArray, index: FloatArray, weights: FloatArray) -> float:
+    return float(-(weights @ np.logaddexp(0.0, np.where(treated, -index, index))))
+
+
+def _logit(treated: BoolArray, basis: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the coefficients of the likeliest logit: Newton's steps, halved where one overshoots."""
+    coefficients: FloatArray = np.zeros(basis.shape[1])
+    fit = _likelihood(treated, np.zeros(len(basis)), weights)
+    for _ in range(_STEPS):
+        chance = _chance(basis @ coefficients)
+        step = np.linalg.solve(_information(basis, weights, chance), basis.T @ (weights * (treated - chance)))
+        for halving in 0.5 ** np.arange(_HALVINGS):
+            moved = coefficients + halving * step
+            likelihood = _likelihood(treated, basis @ moved, weights)
+            if likelihood >= fit - 1e-9 * abs(fit):
+                break
+        else:
+            break
+        coefficients, fit = moved, likelihood
+        if np.abs(step).max() < 1e-8 * max(1.0, np.abs(coefficients).max()):
+            return coefficients  # Newton converges quadratically: this step was exact to rounding
+    raise OverlapError(_NO_FIT)
+
+
+def _information(basis: FloatArray, weights: FloatArray, chance: FloatArray) -> FloatArray:
+    """Return minus the second derivative of the logit's likelihood, which vanishes where groups are separated."""
+    found: FloatArray = (basis * (weights * chance * (1 - chance))[:, None]).T @ basis
+    if np.linalg.eigvalsh(found)[0] < _SATURATED * weights.sum():
+        raise OverlapError(_NO_FIT)
+    return found
+
+
+def _odds(design: FloatArray, odds: Fitted | None) -> FloatArray:
+    if odds is None:
+        return np.ones(len(design))
     relative: FloatArray = np.exp(np.clip(design @ odds.coefficients, -500, 500))
     return relative
 
@@ -217,16 +347,15 @@ def _combine(means: list[_Mean], design: FloatArray, fits: Mapping[str, Fitted],
         total = float(mean.weights.sum())
         if total <= 0:
             raise OverlapError("a group has no rows in one of the periods")
-        residual = mean.outcome - sum(
-            (factor * (design @ fits[name].coefficients) for name, factor in mean.less.items()), np.zeros(len(design))
-        )
+        residual = mean.outcome
+        for name, factor in mean.less.items():
+            residual = residual - factor * (design @ fits[name].coefficients)
         average = float(mean.weights @ residual) / total
         deviation = mean.weights * (residual - average)
         here = deviation / total
-        slope = (mean.weights @ design) / total
         for name, factor in mean.less.items():
-            here = here - factor * (fits[name].contributions @ slope)
+            here -= fits[name].contributions @ (factor * (mean.weights @ design) / total)
         if mean.uses_odds and odds is not None:
-            here = here + odds.contributions @ ((deviation @ design) / total)
+            here += odds.contributions @ ((deviation @ design) / total)
         value, contributions = value + mean.sign * average, contributions + mean.sign * here
     return Comparison(value=value, contributions=contributions)

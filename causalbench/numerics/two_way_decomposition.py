@@ -24,7 +24,7 @@ FORBIDDEN: tuple[Kind, ...] = ("later-vs-earlier", "later-vs-always")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class TwoByTwo:
     """One difference-in-differences of two cohorts.
 
     Attributes
@@ -50,7 +50,7 @@ class Comparison:
 class TwoWayDecomposition:
     """All comparisons of a two-way regression, heaviest first; their weights add up to one."""
 
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[TwoByTwo, ...]
 
     @property
     def coefficient(self) -> float:
@@ -117,7 +117,7 @@ def decompose_two_way(means: FloatArray, counts: IntArray, first_treated: IntArr
         [np.zeros((len(means), 1)), np.cumsum(means - means.mean(axis=1, keepdims=True), axis=1)], axis=1
     )
     order = [int(k) for k in np.argsort(first_treated, kind="stable")]
-    found: list[Comparison] = []
+    found: list[TwoByTwo] = []
     for place, k in enumerate(order):
         for l in order[place + 1 :]:  # noqa: E741 - k and l as in the paper
             pairs = float(counts[k]) * float(counts[l])
@@ -128,11 +128,11 @@ def decompose_two_way(means: FloatArray, counts: IntArray, first_treated: IntArr
             if early > 0:
                 kind: Kind = "treated-vs-never" if never else "earlier-vs-later"
                 value = _double_difference(sums[k] - sums[l], 0, first, second)
-                found.append(Comparison(kind=kind, cohort=k, comparison=l, weight=early, estimate=value))
+                found.append(TwoByTwo(kind=kind, cohort=k, comparison=l, weight=early, estimate=value))
             if late > 0:
                 kind = "later-vs-always" if always else "later-vs-earlier"
                 value = _double_difference(sums[l] - sums[k], first, second, n_periods)
-                found.append(Comparison(kind=kind, cohort=l, comparison=k, weight=late, estimate=value))
+                found.append(TwoByTwo(kind=kind, cohort=l, comparison=k, weight=late, estimate=value))
     return TwoWayDecomposition(comparisons=_normalised(found))
 
 
@@ -143,12 +143,12 @@ def _double_difference(sums: FloatArray, start: int, launch: int, stop: int) -> 
     return float(after - before)
 
 
-def _normalised(found: list[Comparison]) -> tuple[Comparison, ...]:
+def _normalised(found: list[TwoByTwo]) -> tuple[TwoByTwo, ...]:
     total = sum(c.weight for c in found)
     if total <= 0:
         raise ValueError("no two cohorts differ in when they are treated, so there is nothing to compare")
     shares = [
-        Comparison(kind=c.kind, cohort=c.cohort, comparison=c.comparison, weight=c.weight / total, estimate=c.estimate)
+        TwoByTwo(kind=c.kind, cohort=c.cohort, comparison=c.comparison, weight=c.weight / total, estimate=c.estimate)
         for c in found
     ]
     return tuple(sorted(shares, key=lambda c: (-c.weight, c.cohort, c.comparison)))

@@ -12,6 +12,7 @@ from causalbench.checks import CATALOGUE as CHECKS
 from causalbench.data.datasets import study_path
 from causalbench.data.panel import Panel
 from causalbench.decision.headline import headline
+from causalbench.errors import DataError, RefusalError
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.inference import CATALOGUE as INFERENCES
 from causalbench.protocols import Estimator
@@ -95,10 +96,20 @@ def _checks(answer: Answer, study: Study) -> tuple[CheckResult, ...]:
     for name in CHECKS.names():
         check = CHECKS.create(name)
         rng = generator(study.run.seed, answer.estimate.metric, "check", name)
-        results.append(check.run(answer.estimator, answer.panel, answer.estimate, rng=rng))
+        try:
+            results.append(check.run(answer.estimator, answer.panel, answer.estimate, rng=rng))
+        except (DataError, RefusalError) as refusal:
+            results.append(_refused(name, check.question, refusal))
     worst_first = ("fail", "review", "not_evaluable", "pass")
     arising = [result for result in results if result is not None]
     return tuple(sorted(arising, key=lambda result: worst_first.index(result.verdict)))
+
+
+def _refused(name: str, question: str, refusal: DataError | RefusalError) -> CheckResult:
+    """Return what is left of a check whose own fits are refused; the estimate stands, and it counts as no pass."""
+    remedy = refusal.remedy[:1].upper() + refusal.remedy[1:] + "." if refusal.remedy else "Look at the other checks."
+    reason = f"The check can't be worked out here: {refusal.message}."
+    return CheckResult(name=name, question=question, verdict="not_evaluable", reason=reason, remedy=remedy)
 
 
 def _cards(estimates: list[Estimate]) -> tuple[MethodCard, ...]:

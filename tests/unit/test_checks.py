@@ -9,7 +9,9 @@ from causalbench.checks import CATALOGUE
 from causalbench.data.panel import Panel
 from causalbench.data.simulate import factor_panel
 from causalbench.decision.headline import headline
+from causalbench.errors import DataError, RefusalError
 from causalbench.study import Study
+from causalbench.workflow import readout
 from causalbench.workflow.estimate import answer, generator
 
 STUDY = Study.from_mapping(
@@ -53,10 +55,15 @@ def test_leaving_out_donors_does_not_arise_without_weights():
     assert verdict("leave-one-donor-out", simulated(), "did") is None
 
 
-@pytest.mark.parametrize(("n_treated", "inference"), [(8, "cluster"), (2, "permutation")])
-def test_set_that_always_holds_the_estimate_is_no_evidence_for_a_constant_effect(n_treated, inference):
-    panel = swinging(simulated(n_treated=n_treated))
-    assert verdict("interval-holds-estimate", panel, "did", inference=inference) == "not_evaluable"
+def test_set_that_always_holds_the_estimate_is_no_evidence_for_a_constant_effect():
+    panel = swinging(simulated(n_treated=2))
+    assert verdict("interval-holds-estimate", panel, "did", inference="permutation") == "not_evaluable"
+
+
+@pytest.mark.parametrize("inference", ["cluster", "bootstrap"])
+def test_interval_around_the_estimate_raises_no_question_of_holding_it(inference):
+    panel = swinging(simulated(n_treated=8))
+    assert verdict("interval-holds-estimate", panel, "did", inference=inference) is None
 
 
 def test_empty_set_fails_the_check_and_is_a_misfit_in_the_headline():
@@ -90,6 +97,98 @@ def test_few_controls_are_no_evidence_in_space(n_units):
 def test_one_period_before_has_no_gap_to_compare_with():
     panel = simulated(n_periods=9, n_post=8)
     assert verdict("placebo-in-space", panel, "did", inference="permutation") == "not_evaluable"
+
+
+def with_path_gaps(found, where):
+    """Return the estimate with an observed mean that is missing in some periods."""
+    observed = found.estimate.path.observed.copy()
+    observed[where] = np.nan
+    return dataclasses.replace(found.estimate, path=dataclasses.replace(found.estimate.path, observed=observed))
+
+
+@pytest.mark.parametrize(
+    ("where", "words"), [(slice(3, 5), "30 periods"), (slice(0, 31), "1 period;"), (slice(0, 32), "No period")]
+)
+def test_fit_before_the_launch_is_judged_by_the_periods_that_have_one(where, words):
+    found = answer(simulated(), "synthetic-control")
+    estimate = with_path_gaps(found, where)
+    result = CATALOGUE.create("pre-period-fit").run(None, found.panel, estimate, rng=generator(0, "x"))
+    assert "nan" not in result.reason
+    if words == "30 periods":
+        assert words in result.reason
+        assert np.isfinite(result.statistic)
+    else:
+        assert result.verdict == "not_evaluable"
+
+
+def test_gap_without_a_number_is_not_ranked_among_placebos():
+    found = answer(simulated(), "did", inference="permutation")
+    result = CATALOGUE.create("placebo-in-space").run(
+        found.estimator, found.panel, with_path_gaps(found, slice(35, 36)), rng=generator(0, "x")
+    )
+    assert result.verdict == "not_evaluable"
+
+
+def test_of_very_many_control_units_some_are_drawn_and_it_is_said():
+    panel = simulated(n_units=1401, n_periods=8, n_post=2)
+    found = answer(panel, "did", inference="permutation")
+    check = CATALOGUE.create("placebo-in-space")
+    one, again, other = (
+        check.run(found.estimator, found.panel, found.estimate, rng=np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
+    assert "Of 1,400 control units 1,000 are drawn" in one.reason
+    assert len(one.table["units"]) == 1000
+    assert set(one.table["units"]) <= set(panel.donor_pool)
+    assert one.table["units"] == again.table["units"]
+    assert one.table["units"] != other.table["units"]
+
+
+def test_counts_of_one_are_singular():
+    panel = simulated(n_units=2, n_periods=5, n_post=4)
+    found = answer(panel, "did", inference="permutation")
+    for name, words in (
+        ("placebo-in-space", "1 control unit is"),
+        ("placebo-in-time", "1 period before the launch leaves"),
+    ):
+        result = CATALOGUE.create(name).run(found.estimator, found.panel, found.estimate, rng=generator(0, name))
+        assert words in result.reason
+
+
+class Refusing:
+    """A check whose own fit is refused, or breaks."""
+
+    question = "Can this be worked out?"
+
+    def __init__(self, error):
+        self.error = error
+
+    def run(self, estimator, data, estimate, *, rng):
+        raise self.error
+
+
+@pytest.mark.parametrize("kind", [RefusalError, DataError])
+def test_refusal_inside_a_check_is_its_answer_and_stops_nothing(monkeypatch, kind):
+    found = answer(simulated(), "did")
+    refusing = Refusing(kind("there is no control", remedy="add one"))
+    create = CATALOGUE.create
+    monkeypatch.setattr(
+        type(CATALOGUE),
+        "create",
+        lambda _, name: refusing if name == "placebo-in-time" else create(name),
+    )
+    results = {result.name: result for result in readout._checks(found, STUDY)}
+    refused = results["placebo-in-time"]
+    assert (refused.verdict, refused.question) == ("not_evaluable", Refusing.question)
+    assert "there is no control." in refused.reason
+    assert refused.remedy == "Add one."
+    assert "pre-trend" in results or "placebo-in-space" in results
+
+
+def test_a_fault_inside_a_check_is_not_swallowed(monkeypatch):
+    found = answer(simulated(), "did")
+    monkeypatch.setattr(type(CATALOGUE), "create", lambda *_: Refusing(ValueError("a fault")))
+    with pytest.raises(ValueError, match="a fault"):
+        readout._checks(found, STUDY)
 
 
 def test_perfect_fit_with_more_donors_than_periods_is_overfitting():

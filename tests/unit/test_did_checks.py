@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 
 from causalbench.artifacts import canonical_json, plain
 from causalbench.checks import CATALOGUE
+from causalbench.checks._event_times import average_lag, exposure
 from causalbench.data.panel import Panel
 from causalbench.numerics.pre_trends import welch_degrees
 from causalbench.values import CheckResult, EffectPath, Estimand, Estimate, EventStudy, Finding, Interval
+from causalbench.workflow.estimate import answer
 
 SCALES = [1e-6, 1.0, 1e6]
 ON_EVENT_STUDIES = (
@@ -83,7 +86,8 @@ def estimate_of(study: EventStudy | None, value: float, *, p_value: float = 0.01
     )
 
 
-ONE_DATE = panel_of({6: 30, 12: 30})
+ONE_DATE = panel_of({8: 30, 20: 30}, n_periods=20)
+ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (\w+ )?(units|periods|clusters|leads|cohorts|donors|event times)\b")
 
 
 def check(name: str, estimate: Estimate, panel: Panel = ONE_DATE) -> CheckResult | None:
@@ -93,6 +97,7 @@ def check(name: str, estimate: Estimate, panel: Panel = ONE_DATE) -> CheckResult
         assert result.name == name
         assert result.question.endswith("?")
         assert result.reason.endswith((".", ")"))
+        assert not ONE_OF_MANY.search(result.reason)
         assert result.verdict != "review" or result.remedy
     return result
 
@@ -183,8 +188,10 @@ def test_leads_that_move_ask_for_review_and_fail_where_their_line_makes_the_effe
 
 def test_drift_moves_an_estimate_against_the_whole_history_further() -> None:
     study = study_of([0.4, 0.1, 0.0, 2.0, 2.2], n_leads=3)
-    against_reference = check("pre-trend", estimate_of(study, 2.1))
-    against_history = check("pre-trend", estimate_of(study, 2.1 - 0.5 / 4))
+    panel = panel_of({4: 30, 12: 30})
+    # The same number, so that nothing but the estimator's word can tell what it is measured against.
+    against_reference = check("pre-trend", estimate_of(study, 2.1 - 0.5 / 4), panel)
+    against_history = check("pre-trend", estimate_of(study, 2.1 - 0.5 / 4, baseline="all"), panel)
     assert against_reference is not None
     assert against_history is not None
     assert against_reference.table["exposure"] == pytest.approx(1.5)
@@ -386,6 +393,8 @@ def test_units_treated_before_the_data_begin_are_counted(count: int, expected: s
     assert result.statistic == pytest.approx(count / (30 + count))
     assert f"{count} units of {60 + count}" in result.reason
     assert verdict("always-treated", estimate_of(None, 1.0)) is None
+    other = dataclasses.replace(panel, findings=(dataclasses.replace(finding, code="CB-D062"),))
+    assert verdict("always-treated", estimate_of(None, 1.0), other) is None
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -466,6 +475,92 @@ def test_checks_raise_false_alarms_no_more_often_than_they_say(name: str) -> Non
         assert result.statistic is not None
         found.append(result.statistic <= 0.05)
     assert np.mean(found) == pytest.approx(0.05, abs=0.01 + 2 * math.sqrt(0.05 * 0.95 / 400))
+
+
+def degrees(panel: Panel, **changes: Any) -> float:
+    study = study_of([0, 0, 2, 2], n_leads=2, n_treated=panel.n_treated, **changes)
+    result = check("pre-trend", estimate_of(study, 2.0), panel)
+    assert result is not None
+    assert result.verdict != "not_evaluable"
+    return float(result.table["degrees"])
+
+
+def weighted(panel: Panel, weights: list[float]) -> Panel:
+    return dataclasses.replace(panel, weights=np.array(weights))
+
+
+def test_degrees_of_freedom_follow_how_evenly_weights_fall() -> None:
+    panel = panel_of({6: 20, 12: 40})
+    # Ten units of weight 9 and ten of weight 1 count as 100^2 / 820 units.
+    uneven = weighted(panel, [9.0] * 10 + [1.0] * 10 + [2.0] * 40)
+    assert degrees(weighted(panel, [5.0] * 60)) == pytest.approx(welch_degrees(20, 40))
+    assert degrees(uneven) == pytest.approx(welch_degrees(100**2 / 820, 40))
+
+
+def test_clusters_count_by_their_total_weight_and_once_where_they_hold_both_arms() -> None:
+    panel = panel_of({6: 20, 12: 40})
+    apart = dataclasses.replace(panel, cluster=tuple(f"t{i % 5}" for i in range(20)) + tuple("abcdefgh") * 5)
+    assert degrees(apart) == pytest.approx(welch_degrees(5, 8))
+    both = dataclasses.replace(panel, cluster=(*"abcdefgh", *"abcdefgh", *"abcd") + tuple("abcdefgh") * 5)
+    assert degrees(both) < 7
+    even = dataclasses.replace(panel, cluster=tuple("abcde" * 12))
+    assert degrees(even) == pytest.approx(4)
+
+
+def test_one_heavy_unit_leaves_nothing_to_measure_an_error_by() -> None:
+    panel = weighted(panel_of({6: 20, 12: 40}), [1000.0] + [1.0] * 59)
+    for name in ON_EVENT_STUDIES[:5]:
+        result = check(name, estimate_of(study_of([0.0] * 4 + [1.0] * 4, n_leads=4, n_treated=20), 1.0), panel)
+        assert result is not None
+        assert result.verdict == "not_evaluable"
+        assert "in effect 1.04 treated and 40 control" in result.reason
+
+
+def test_event_times_of_one_small_cohort_rest_on_that_cohort() -> None:
+    # Event time 6 is seen for the first cohort only, in which one unit has all the weight.
+    panel = weighted(panel_of({4: 10, 8: 30, 12: 40}), [1000.0] + [1.0] * 79)
+    study = study_of([0.0, *[1.0] * 7], n_leads=1, n_treated=[40] * 5 + [10] * 3)
+    assert verdict("effect-decay", estimate_of(study, 1.0), panel) == "not_evaluable"
+
+
+def test_averages_over_event_times_take_the_weights_of_units() -> None:
+    first, late = 20.0, 1.0
+    panel = weighted(panel_of({4: 20, 8: 20, 12: 40}, growth=0.5), [first] * 20 + [late] * 20 + [1.0] * 40)
+    found = answer(panel, "group-time", inference="cluster").estimate
+    assert found.event_study is not None
+    assert average_lag(found.event_study) == pytest.approx(found.value)
+    by_units = dataclasses.replace(found.event_study, shares=None)
+    assert abs(average_lag(by_units) - found.value) > 0.1
+
+
+@pytest.mark.parametrize("launches", [{6: 12, 12: 20}, {1: 12, 12: 20}])
+def test_did_says_that_it_is_measured_against_the_whole_history(launches: dict[int, int]) -> None:
+    # A drift of one per period, added to the treated units, moves the estimate by exactly the exposure.
+    panel = panel_of(launches)
+    drift = np.arange(12) * panel.ever_treated[:, None]
+    found, drifted = (
+        answer(dataclasses.replace(panel, outcome=panel.outcome + extra), "did").estimate for extra in (0.0, drift)
+    )
+    assert found.event_study is not None
+    assert exposure(found.event_study, panel, found) == pytest.approx(drifted.value - found.value)
+
+
+def test_effects_without_a_number_are_left_out_or_said() -> None:
+    panel = panel_of({4: 10, 6: 10, 9: 20, 12: 20})
+    study = study_of([0.0, 1.0, math.nan, 3.0], n_leads=1, n_treated=[40, 40, 40, 20])
+    assert average_lag(study) == pytest.approx((40 * 1 + 20 * 3) / 60)
+    result = check("composition", estimate_of(study, 1.0, group_time=cells({4: [1.0] * 3, 6: [1.0] * 3})), panel)
+    assert result is not None
+    assert result.verdict == "not_evaluable"
+
+
+def test_quiet_leads_never_read_as_a_green_light() -> None:
+    estimate = estimate_of(study_of([0.05, -0.04, 0.02, 0.03, 3, 3, 3], n_leads=4), 3.0)
+    for name in ("pre-trend", "pre-trend-equivalence"):
+        result = check(name, estimate)
+        assert result is not None
+        assert result.verdict == "pass"
+        assert "at the launch itself" in result.reason
 
 
 def test_degrees_of_freedom_follow_the_smaller_side() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from causalbench.checks import CATALOGUE
 from causalbench.checks.trend_sensitivity import TrendSensitivity
 from causalbench.data.panel import Panel
 from causalbench.data.simulate import staggered_panel
@@ -15,8 +16,8 @@ from causalbench.values import CheckResult
 from causalbench.workflow.estimate import answer
 
 
-def judged(panel: Panel, *, scale: float = 1.0) -> CheckResult | None:
-    found = answer(replace(panel, outcome=scale * panel.outcome), "group-time", level=0.9)
+def judged(panel: Panel, *, scale: float = 1.0, method: str = "group-time") -> CheckResult | None:
+    found = answer(replace(panel, outcome=scale * panel.outcome), method, level=0.9)
     return TrendSensitivity().run(found.estimator, found.panel, found.estimate, rng=np.random.default_rng(0))
 
 
@@ -89,3 +90,77 @@ def test_long_studies_use_ten_event_times_on_either_side() -> None:
 def test_question_does_not_arise_without_leads() -> None:
     panel = staggered_panel(n_units=60, n_periods=4, launches=(1,), n_never=30, effect=2.0, rho=0.0, seed=0)
     assert judged(panel) is None
+
+
+def launched(outcome: np.ndarray | None = None, *, seed: int = 0, frequency: str = "number") -> Panel:
+    """Build 30 treated and 30 control units over ten periods, with a launch at the sixth."""
+    noise = np.random.default_rng(seed).normal(size=(60, 10))
+    treated = np.zeros((60, 10), dtype=bool)
+    treated[:30, 5:] = True
+    return Panel(
+        outcome=noise + 2.0 * treated if outcome is None else outcome,
+        treated=treated,
+        units=tuple(f"u{i:02d}" for i in range(60)),
+        periods=tuple(range(10)),
+        frequency=frequency,
+    )
+
+
+def filled(copy: int, original: int) -> Panel:
+    outcome = launched().outcome.copy()
+    outcome[:, copy] = outcome[:, original]
+    return launched(outcome)
+
+
+@pytest.mark.parametrize("copy", [6, 8, 9])
+def test_periods_filled_with_the_one_before_can_not_be_judged(copy: int) -> None:
+    found = judged(filled(copy, copy - 1))
+    assert found is not None
+    assert found.verdict == "not_evaluable"
+    assert f"event time {copy - 5}," in found.reason
+
+
+def test_launch_period_filled_from_the_reference_can_not_be_judged() -> None:
+    found = judged(filled(5, 4), method="did")
+    assert found is not None
+    assert found.verdict == "not_evaluable"
+
+
+def test_other_checks_survive_filled_periods() -> None:
+    for copy in range(1, 10):
+        found = answer(filled(copy, copy - 1), "did", inference="cluster")
+        for name in CATALOGUE.names():
+            CATALOGUE.create(name).run(found.estimator, found.panel, found.estimate, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("missing", "words"), [(3, "no step before the launch"), (5, "nothing to average")])
+def test_event_times_that_do_not_reach_the_launch_can_not_be_judged(missing: int, words: str) -> None:
+    outcome = launched().outcome.copy()
+    outcome[:30, missing] = np.nan
+    result = answer(launched(outcome), "group-time", inference="cluster", on_missing="keep")
+    found = TrendSensitivity().run(result.estimator, result.panel, result.estimate, rng=np.random.default_rng(0))
+    assert found is not None
+    assert found.verdict == "not_evaluable"
+    assert words in found.reason
+
+
+def test_periods_apart_by_different_spans_can_not_be_judged() -> None:
+    found = judged(launched(frequency="irregular"))
+    assert found is not None
+    assert found.verdict == "not_evaluable"
+    assert "equally spaced" in found.reason
+
+
+def test_gap_among_periods_leaves_those_next_to_the_launch() -> None:
+    panel = replace(launched(), periods=(0, 1, 2, 3, 4, 5, 6, 7, 19, 20))
+    found = judged(panel)
+    assert found is not None
+    assert found.table["event_times"] == [-5, -4, -3, -2, 0, 1, 2]
+    assert found.reason.endswith("Event times -5 to 2 are used.")
+
+
+def test_period_goes_by_its_name() -> None:
+    found = judged(replace(rollout(effect=3.0), frequency="week"))
+    assert found is not None
+    assert "two weeks" in found.reason
+    assert "per week" in found.reason
