@@ -216,6 +216,8 @@ class Fit:
         Numbers that belong into ``detail``.
     n_cells, treated_mean
         Number of treated cells that ``effect`` averages over and their (weighted) mean outcome, where they aren't all.
+    n_treated
+        Number of treated units, where they aren't all that the panel calls treated.
     warnings
         What the reader must know about the estimand or the sample here.
     """
@@ -229,6 +231,7 @@ class Fit:
     group_time_covariance: FloatArray | None = None
     n_cells: int | None = None
     treated_mean: float | None = None
+    n_treated: int | None = None
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

@@ -37,8 +37,8 @@ class ForbiddenComparisons:
         self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator
     ) -> CheckResult | None:
         """Decompose the two-way regression on the same panel."""
-        if len(data.cohorts) < 2:
-            return None
+        if len(data.cohorts) < 2 or "n_eligible_treated" in estimate.detail:
+            return None  # with eligible and ineligible units the two-way regression would be another question
         conclude = partial(CheckResult, name="forbidden-comparisons", question=self.question)
         if np.isnan(data.outcome).any():
             reason = "Some cells are missing; the two-way regression can be taken apart on a complete panel only."

@@ -233,13 +233,13 @@ class CohortMoments:
 
     @property
     def n_treated_clusters(self) -> int:
-        """Number of units treated at some time."""
-        return self.n_treated
+        """Number of units treated at some time that can be compared with somebody."""
+        return int(self.counts[:-1].sum())
 
     @property
     def n_control_clusters(self) -> int:
-        """Number of units never treated; where there are none, of those launched after the first ones."""
-        return self.n_control or int(self.counts[1:].sum())
+        """Number of units never treated; where there are none, of the last cohort, which is the control of all others."""
+        return int(self.counts[-1])
 
     @property
     def n_treated_cells(self) -> int:

@@ -272,15 +272,20 @@ class Panel:
 
     @property
     def n_treated_clusters(self) -> int:
-        """Number of clusters with a treated unit."""
-        return len(np.unique(self.cluster_codes[self.ever_treated]))
+        """Number of clusters with a treated unit that can be compared with somebody; see :attr:`n_control_clusters`."""
+        return len(np.unique(self.cluster_codes[self.first_treated < self._last_start]))
 
     @property
     def n_control_clusters(self) -> int:
-        """Number of clusters with a unit never treated; where there are none, with a unit launched after the first ones."""
-        never = ~self.ever_treated
-        controls = never if never.any() else self.first_treated > self.n_pre
-        return len(np.unique(self.cluster_codes[controls]))
+        """Number of clusters with a unit never treated; where there are none, with one of the last cohort.
+
+        Without units never treated, the last cohort is the control of all others and has no effect of its own.
+        """
+        return len(np.unique(self.cluster_codes[self.first_treated >= self._last_start]))
+
+    @property
+    def _last_start(self) -> int:
+        return int(self.first_treated.max())
 
     @cached_property
     def unit_covariates(self) -> FloatArray:

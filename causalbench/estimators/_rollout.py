@@ -250,6 +250,7 @@ class CohortEffects:
             values=weights.T @ self.values,
             covariance=np.full_like(covariance, math.nan) if self.rollout.few_clusters else covariance,
             n_treated=np.array([self.counts[self.event_times == e].sum() for e in times]),
+            shares=np.array([self.sizes[self.event_times == e].sum() for e in times]),
             reference=-1,
         )
 
@@ -324,18 +325,30 @@ def compose(
     influence = effects.influence(weights)
     covariance = effects.factor * clustered(influence, panel.cluster_codes)
     own = dict(effects.detail()) | dict(detail)
-    n_cells = int(effects.counts[effects.event_times >= 0].sum())
-    if n_cells < int((panel.treated & ~np.isnan(panel.outcome)).sum()):
-        own["incremental"] = value * n_cells if panel.additive and panel.weights is None else None
+    n_cells, treated_mean = _coverage(effects)
     return Fit(
         effect=value,
         path=_path(rollout, gaps),
         covariance=covariance if np.isfinite(covariance).all() else None,
         influence=influence[:, 0],
         event_study=event_study,
+        n_cells=n_cells,
+        treated_mean=treated_mean,
         diagnostics={**own, "n_clusters": panel.n_clusters, "df": panel.n_clusters - 1},
         warnings=(*warnings, *_about_missing(panel)),
     )
+
+
+def _coverage(effects: CohortEffects) -> tuple[int | None, float | None]:
+    """Return number and mean outcome of the treated cells that have an effect; nothing where all treated cells have one."""
+    panel, after = effects.rollout.panel, effects.event_times >= 0
+    covered = np.zeros((len(effects.rollout.launches), len(panel.periods)), dtype=bool)
+    covered[effects.members[after], effects.periods[after]] = True
+    cells = covered[effects.rollout.classes] & effects.rollout.used
+    if int(cells.sum()) == panel.n_treated_cells:
+        return None, None
+    sizes = cells * effects.rollout.weights[:, None]
+    return int(cells.sum()), float((np.nan_to_num(panel.outcome) * sizes).sum() / sizes.sum())
 
 
 def _path(rollout: Rollout, gaps: FloatArray) -> EffectPath:

@@ -8,10 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from causalbench.data.panel import Panel
+from causalbench.errors import RefusalError, listing
 from causalbench.estimators._cell_regression import cell_regression, collinear_moderators
 from causalbench.estimators._rollout import Rollout, compose, residual_gaps
 from causalbench.protocols import Requirements, inference_by_clusters
 from causalbench.values import Fit, MethodCard
+
+_UNITS_PER_SLOPE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,7 @@ class ExtendedTwoWay:
     def fit(self, data: Panel) -> Fit:
         """Estimate every cohort's effects by period, their averages with the clustered covariance, and the event study."""
         rollout = Rollout.of(data)
+        _require_units_per_slope(rollout, len(data.covariate_names))
         none = np.empty((*data.outcome.shape, 0))
         found = cell_regression(rollout, leads=False, covariates=none, moderators=data.unit_covariates)
         effects = found.effects
@@ -108,10 +112,31 @@ class ExtendedTwoWay:
             effects,
             gaps=np.where(before, residual_gaps(rollout, found.residual_means), effects.gaps()),
             event_study=longer.effects.event_study(),
-            detail={},
+            detail={"baseline": "all"},
             warnings=(*rollout.left_out, *collinear_moderators(found, data.covariate_names)),
         )
 
     def default_inference(self, data: Panel) -> str:
         """``cluster`` from 20 treated and 20 control clusters up, ``bootstrap`` from 5; below, ``cluster`` refuses."""
         return inference_by_clusters(data, few="cluster")
+
+
+def _require_units_per_slope(rollout: Rollout, n_covariates: int) -> None:
+    """Refuse cohorts too small for a slope of every covariate in each of their periods.
+
+    With fewer than eight units per slope, residuals of the cohort all but vanish and so does its part of the error: at
+    nominal 5%, 6 + 6 treated units with three covariates reject in 21% of draws, 22 with three in 7%.
+    """
+    launches = rollout.launches[rollout.is_treated]
+    sizes = np.array([(rollout.first_treated == launch).sum() for launch in launches])
+    small = sizes < _UNITS_PER_SLOPE * n_covariates
+    if small.any():
+        labels = listing(
+            f"{rollout.panel.periods[launch]} ({size})"
+            for launch, size in zip(launches[small], sizes[small], strict=True)
+        )
+        raise RefusalError(
+            f"extended-two-way with {n_covariates} covariates needs {_UNITS_PER_SLOPE * n_covariates} units in every cohort; "
+            f"these have fewer: {labels}",
+            remedy="leave covariates out, or use group-time, which takes one regression or propensity per comparison",
+        )

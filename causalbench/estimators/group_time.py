@@ -24,7 +24,6 @@ from causalbench.estimators._cell_effects import (
 from causalbench.estimators._group_time_report import FEWEST, Report
 from causalbench.numerics.comparisons import BasePeriod, Cell, Control, comparisons
 from causalbench.numerics.influence import CohortInfluence, UnitInfluence
-from causalbench.numerics.pre_trends import welch_degrees
 from causalbench.numerics.two_period import Method
 from causalbench.protocols import FEW_CLUSTERS, Requirements, inference_by_clusters
 from causalbench.values import BoolArray, EffectPath, Finding, Fit, FloatArray, IntArray, MethodCard
@@ -187,7 +186,6 @@ class GroupTime:
             diagnostics={
                 **report.detail(joint),
                 "n_clusters": data.n_clusters,
-                "n_control_clusters": self._n_control_clusters(data),
                 "df": data.n_clusters - 1,
             },
             warnings=self._warnings(data, report),
@@ -197,7 +195,7 @@ class GroupTime:
         spread = _clusters_by_cohort(data, effects) >= FEWEST
         treated = effects.first_treated < len(data.periods)
         alone = effects.counts[treated & ~spread].sum()
-        fewest = min(data.n_treated_clusters, self._n_control_clusters(data))
+        fewest = min(data.n_treated_clusters, data.n_control_clusters)
         return Report(
             effects=effects,
             periods=data.periods,
@@ -207,14 +205,8 @@ class GroupTime:
             spread=spread,
             has_errors=fewest >= FEW_CLUSTERS and 2 * alone <= effects.counts[treated].sum(),
             anticipation=self.anticipation,
-            degrees=_degrees(data, self._n_control_clusters(data)),
+            degrees=_degrees(data),
         )
-
-    def _n_control_clusters(self, data: Panel | CohortMoments) -> int:
-        """Return how many clusters serve as controls for some cohort."""
-        if self.control == "never_treated" or isinstance(data, CohortMoments):
-            return data.n_control_clusters
-        return len(np.unique(data.cluster_codes[data.first_treated > data.n_pre]))
 
     def _nothing_to_compare(self, data: Panel | CohortMoments) -> RefusalError:
         """Say why no treated cell has a control."""
@@ -315,7 +307,7 @@ class GroupTime:
             found.append(f"event times {listing(times)} rest on such cohorts alone; the event study leaves them out")
         if isinstance(data, Panel) and self.sampling == "panel" and np.isnan(data.outcome).any():
             found.append("cells are missing: each comparison is about the units seen in both of its periods")
-        return tuple(found)
+        return (*found, *effects.warnings)
 
 
 def _clusters_by_cohort(data: Panel | CohortMoments, effects: CellEffects) -> IntArray:
@@ -326,14 +318,12 @@ def _clusters_by_cohort(data: Panel | CohortMoments, effects: CellEffects) -> In
     return np.array([len(np.unique(codes)) for codes in own])
 
 
-def _degrees(data: Panel | CohortMoments, n_control: int) -> float:
-    """Return the degrees of freedom behind the covariance: Welch's, with effective numbers of clusters under weights."""
-    if isinstance(data, CohortMoments):
-        return welch_degrees(data.n_treated, n_control)
-    sizes = np.ones(len(data.units)) if data.weights is None else data.weights
-    arms = [np.bincount(data.cluster_codes, sizes * arm) for arm in (data.ever_treated, ~data.ever_treated)]
-    effective = [float(arm.sum() ** 2 / (arm**2).sum()) if arm.any() else float(n_control) for arm in arms]
-    return min(welch_degrees(*effective), data.n_clusters - 1.0)
+def _degrees(data: Panel | CohortMoments) -> float:
+    """Return the degrees of freedom behind the covariance: those of the smaller arm, in effective numbers under weights."""
+    if isinstance(data, CohortMoments) or data.weights is None:
+        return min(data.n_treated_clusters, data.n_control_clusters) - 1.0
+    arms = [np.bincount(data.cluster_codes, data.weights * arm) for arm in (data.ever_treated, ~data.ever_treated)]
+    return min(float(arm.sum() ** 2 / (arm**2).sum()) for arm in arms if arm.any()) - 1.0
 
 
 def _coverage(data: Panel | CohortMoments, effects: CellEffects, covered: BoolArray) -> tuple[int | None, float | None]:

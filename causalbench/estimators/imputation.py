@@ -144,7 +144,7 @@ class Imputation:
             effects,
             gaps=residual_gaps(rollout, imputed.means),
             event_study=event_study,
-            detail=found,
+            detail={**found, "baseline": "all"},
             warnings=warnings,
         )
 
@@ -285,6 +285,9 @@ def _event_study(rollout: Rollout, groups: IntArray, variance: Variance) -> Even
                 rollout.counts[rollout.is_treated][rollout.event_times[rollout.is_treated] == h].sum()
                 for h in event_times
             ]
+        ),
+        shares=np.array(
+            [rollout.sizes[rollout.is_treated][rollout.event_times[rollout.is_treated] == h].sum() for h in event_times]
         ),
         reference=-1,
     )

@@ -14,7 +14,7 @@ from causalbench.errors import DataError, RefusalError, listing, nearest
 from causalbench.estimators._cell_regression import small_sample_factor
 from causalbench.estimators._rollout import CohortEffects, Rollout, compose
 from causalbench.numerics.two_way import Regression, Regressors, Rows, regress
-from causalbench.protocols import FEW_CLUSTERS, Requirements, inference_by_clusters
+from causalbench.protocols import FEW_CLUSTERS, MANY_CLUSTERS, Requirements
 from causalbench.values import BoolArray, Fit, FloatArray, IntArray, MethodCard
 
 
@@ -151,11 +151,14 @@ class TripleDifferences:
             detail=_totals(rollout, effects),
             warnings=_who_is_treated(data, eligible),
         )
+        n_treated = int((data.ever_treated & eligible).sum())
+        fit = replace(fit, n_treated=n_treated)
         return fit if _fewest_clusters(data, eligible) >= FEW_CLUSTERS else _without_errors(fit)
 
     def default_inference(self, data: Panel) -> str:
-        """``cluster`` from 20 treated and 20 control clusters up, ``bootstrap`` from 5; below, ``cluster`` refuses."""
-        return inference_by_clusters(data, few="cluster")
+        """``cluster`` from 20 clusters in each of the four kinds of units up, else ``bootstrap``, which refuses fewer than 5."""
+        fewest = _fewest_clusters(data, self._eligible(data))
+        return "cluster" if fewest >= MANY_CLUSTERS else "bootstrap"
 
     def _eligible(self, data: Panel) -> BoolArray:
         names = data.covariate_names

@@ -17,25 +17,24 @@ _DRAWS = 20_000
 _NO_SPREAD = 1e-12
 
 
-def require_clusters(data: Panel, *, what: str, inferences: tuple[str, ...], n_control: int | None = None) -> None:
+def require_clusters(data: Panel, *, what: str, inferences: tuple[str, ...]) -> None:
     """Refuse fewer treated or control clusters than the approximation needs.
 
     Raises
     ------
     RefusalError
-        With fewer than five treated or five control clusters; ``n_control`` is what the estimator counts as controls.
+        With fewer than five treated or five control clusters.
     """
-    n_control = data.n_control_clusters if n_control is None else n_control
-    if min(data.n_treated_clusters, n_control) >= FEW_CLUSTERS:
+    if min(data.n_treated_clusters, data.n_control_clusters) >= FEW_CLUSTERS:
         return
     kind = "units" if data.cluster is None else "clusters"
     raise RefusalError(
         f"{what} need {FEW_CLUSTERS} treated and {FEW_CLUSTERS} control {kind}, the data have "
-        f"{data.n_treated_clusters} and {n_control}",
+        f"{data.n_treated_clusters} and {data.n_control_clusters}",
         code="CB-D015",
         remedy='use permutation: inference = "permutation" under [method], or --inference permutation'
         if "permutation" in inferences
-        else "choose a method with permutation inference, such as did or group-time",
+        else "choose a method with permutation inference: did for one launch date, group-time for several",
     )
 
 

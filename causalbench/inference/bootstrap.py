@@ -72,7 +72,11 @@ class Bootstrap:
         """Return interval and p-value from the same draws."""
         _wald.require_clusters(data, what="cluster bootstraps", inferences=estimator.inferences)
         if fit.influence is None:
-            raise RefusalError(f"{type(estimator).__name__} has no influence function to draw clusters of")
+            raise RefusalError(
+                "too few clusters stand behind some part of the estimate to draw them again",
+                code="CB-D015",
+                remedy="add clusters, or choose a method with permutation inference: did, or group-time for several launch dates",
+            )
         scores = np.bincount(data.cluster_codes, fit.influence, minlength=data.n_clusters).astype(float)
         strata = np.bincount(data.cluster_codes[data.ever_treated], minlength=data.n_clusters) > 0
         std_error, ratios = stratified_t_ratios(scores, strata.astype(np.int64), n_drawn=_DRAWN, rng=rng)

@@ -54,17 +54,12 @@ class Cluster:
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return the Wald interval and p-value, and bands around an event study drawn with ``rng``."""
-        _wald.require_clusters(
-            data,
-            what="cluster-robust errors",
-            inferences=estimator.inferences,
-            n_control=fit.diagnostics.get("n_control_clusters"),
-        )
+        _wald.require_clusters(data, what="cluster-robust errors", inferences=estimator.inferences)
         if fit.covariance is None:
             raise RefusalError(
-                f"{type(estimator).__name__} has no analytic covariance here",
+                "too few clusters stand behind some part of the estimate for a standard error",
                 code="CB-D015",
-                remedy="use another inference of the method",
+                remedy="add clusters, or choose a method with permutation inference: did, or group-time for several launch dates",
             )
         std_error = math.sqrt(float(fit.covariance[0, 0]))
         if _wald.is_perfect(data, fit, std_error):

@@ -102,7 +102,7 @@ def _cluster_launches(data: Panel) -> IntArray:
             f"permutation moves whole clusters, but the units of {len(names)} clusters differ in their launch: "
             f"{listing(names)}",
             code="CB-D015",
-            remedy="use the inference cluster or wild, or a cluster column within which every unit launched together",
+            remedy="use another inference of the method, or a cluster column within which every unit launched together",
         )
     return earliest
 

@@ -226,7 +226,7 @@ def uniform_quantile(covariance: FloatArray, level: float, *, df: float, n_draws
     >>> 1.9 < both < 2.0
     True
     """
-    alone, spread = t_quantile(level, df), np.sqrt(np.diag(covariance))
+    alone, spread = t_quantile(level, df), np.sqrt(np.maximum(np.diag(covariance), 0.0))
     kept = spread > 0
     if not kept.any():
         return alone

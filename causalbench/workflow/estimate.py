@@ -252,7 +252,7 @@ def _compose(
         weights=weights,
         detail=detail,
         warnings=(*fit.warnings, *uncertainty.warnings),
-        n_treated=data.n_treated,
+        n_treated=data.n_treated if fit.n_treated is None else fit.n_treated,
         n_control=data.n_control,
         n_pre=data.n_pre,
         n_post=data.n_post,

@@ -104,7 +104,7 @@ def _draw_interval(axes: Axes, x: list[Any], estimate: Mapping[str, Any]) -> Non
     """Draw the mean effect and its set over the post period; an open end reaches the frame."""
     value, interval = estimate["value"], estimate["interval"]
     ends = [end for segment in (interval["segments"] if interval else []) for end in segment if end is not None]
-    values = [*estimate["path"]["effect"], *ends]
+    values = [*(gap for gap in estimate["path"]["effect"] if gap is not None), *ends]
     room = 0.1 * (max(values) - min(values)) or 1.0
     bottom, top = min(values) - room, max(values) + room
     axes.set_ylim(bottom, top)
