@@ -68,7 +68,9 @@ class Catalogue:
             made: Any = pydantic.TypeAdapter(member).validate_python(given)
         except pydantic.ValidationError as error:
             problems += [
-                f"option {'.'.join(map(str, e['loc'])) or name}: {e['msg']}, found {e['input']!r}"
+                f"option {'.'.join(map(str, e['loc']))} is missing; {name} needs it"
+                if e["type"] == "missing"
+                else f"option {'.'.join(map(str, e['loc'])) or name}: {e['msg']}, found {e['input']!r}"
                 for e in error.errors()
             ]
         if problems:

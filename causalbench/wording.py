@@ -37,3 +37,8 @@ def interval_text(interval: Mapping[str, Any] | None) -> str:
         high = "unbounded above" if upper is None else number(upper)
         parts.append("unbounded on both sides" if lower is None and upper is None else f"{low} to {high}")
     return " or ".join(parts)
+
+
+def counted(n: int, word: str) -> str:
+    """Write a count with its noun."""
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"

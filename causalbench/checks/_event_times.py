@@ -12,6 +12,7 @@ from causalbench.data.panel import Panel
 from causalbench.numerics.event_time_contrasts import Contrast, contrast
 from causalbench.numerics.pre_trends import effective_number, welch_degrees
 from causalbench.values import BoolArray, Estimate, EventStudy, FloatArray
+from causalbench.wording import counted
 
 SIZE = 0.05
 """Size of every test of a check, whatever the level of the estimate's interval."""
@@ -118,11 +119,6 @@ def exposure(study: EventStudy, data: Panel, estimate: Estimate) -> float:
 def period_word(data: Panel) -> str:
     """Return what one period is called, in the singular."""
     return "period" if data.frequency in ("number", "irregular") else data.frequency
-
-
-def counted(n: int, word: str) -> str:
-    """Write a count with its noun."""
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"
 
 
 def _history(data: Panel) -> float:

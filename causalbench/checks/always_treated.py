@@ -8,12 +8,11 @@ from typing import ClassVar
 
 from numpy.random import Generator
 
-from causalbench.checks._event_times import counted
 from causalbench.data.panel import Panel
 from causalbench.errors import listing
 from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate
-from causalbench.wording import percent
+from causalbench.wording import counted, percent
 
 _DROPPED = "CB-D023"
 _SHARE = 0.1

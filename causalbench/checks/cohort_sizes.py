@@ -9,12 +9,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._event_times import counted
 from causalbench.data.panel import Panel
 from causalbench.errors import listing
 from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate, Verdict
-from causalbench.wording import percent
+from causalbench.wording import counted, percent
 
 _FEW, _FEWEST = 10, 3
 

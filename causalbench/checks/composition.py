@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._event_times import HALF, arises, counted, shares
+from causalbench.checks._event_times import HALF, arises, shares
 from causalbench.data.panel import Panel
 from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate, FloatArray
-from causalbench.wording import number
+from causalbench.wording import counted, number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

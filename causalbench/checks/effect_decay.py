@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._event_times import SIZE, Values, arises, average_lag, counted, lags, period_word
+from causalbench.checks._event_times import SIZE, Values, arises, average_lag, lags, period_word
 from causalbench.data.panel import Panel
 from causalbench.numerics.event_time_contrasts import Contrast, half_life, line_weights
 from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate, FloatArray, Verdict
-from causalbench.wording import number
+from causalbench.wording import counted, number
 
 _FEWEST_LAGS = 3
 _REMEDIES: dict[Verdict, str] = {

@@ -9,12 +9,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._event_times import HALF, SIZE, Values, arises, average_lag, counted, leads, period_word
+from causalbench.checks._event_times import HALF, SIZE, Values, arises, average_lag, leads, period_word
 from causalbench.data.panel import Panel
 from causalbench.numerics.event_time_contrasts import Contrast
 from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate, Verdict
-from causalbench.wording import number
+from causalbench.wording import counted, number
 
 _FEWEST_LEADS = 3
 _REMEDIES: dict[Verdict, str] = {

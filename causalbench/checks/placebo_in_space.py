@@ -10,12 +10,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._event_times import counted
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
 from causalbench.numerics.gaps import rmspe_ratio
 from causalbench.protocols import FEW_CLUSTERS, Estimator, FitsMany
 from causalbench.values import CheckResult, Estimate
+from causalbench.wording import counted
 
 _MOST = 1_000
 """Control units that are tried at most; of more, so many are drawn and serve as each other's donors."""

@@ -9,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._event_times import counted, period_word
+from causalbench.checks._event_times import period_word
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
 from causalbench.inference import CATALOGUE as INFERENCES
 from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate
-from causalbench.wording import number
+from causalbench.wording import counted, number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._event_times import counted, period_word
+from causalbench.checks._event_times import period_word
 from causalbench.data.panel import Panel
 from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate, Verdict
+from causalbench.wording import counted
 
 _GOOD, _POOR = 0.8, 0.5
 _PERFECT = 1e-10

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.random import Generator
 from scipy.stats import t as t_distribution
 
-from causalbench.checks._event_times import HALF, SIZE, Values, arises, counted, exposure, leads, period_word
+from causalbench.checks._event_times import HALF, SIZE, Values, arises, exposure, leads, period_word
 from causalbench.data.panel import Panel
 from causalbench.numerics.pre_trends import detectable_slope, joint_test, largest_lead_p_value, pre_test_power
 from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate, Verdict
-from causalbench.wording import number, percent
+from causalbench.wording import counted, number, percent
 
 _REMEDY = (
     "Read the effect beside its sensitivity to unequal trends; add history, or controls that moved like the treated."

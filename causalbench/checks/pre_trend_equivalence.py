@@ -9,12 +9,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._event_times import HALF, SIZE, arises, counted, leads
+from causalbench.checks._event_times import HALF, SIZE, arises, leads
 from causalbench.data.panel import Panel
 from causalbench.numerics.pre_trends import equivalence_bound
 from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate, Verdict
-from causalbench.wording import number, percent
+from causalbench.wording import counted, number, percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

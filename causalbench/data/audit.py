@@ -16,6 +16,7 @@ from causalbench.data.panel import Panel
 from causalbench.errors import DataError, RefusalError, listing, require_one_of
 from causalbench.protocols import Requirements
 from causalbench.values import Audit, BoolArray, Finding, FloatArray
+from causalbench.wording import counted
 
 OnMissing = Literal["error", "drop_unit", "drop_period", "zero", "impute", "keep"]
 
@@ -322,6 +323,8 @@ def _refuse_too_little(panel: Panel | CohortMoments, requires: Requirements, met
 def _warn_short_history(panel: Panel | CohortMoments, requires: Requirements, findings: list[Finding]) -> None:
     wanted = max(requires.recommended_pre, 2 * panel.season if panel.season > 1 else 0)
     if panel.n_pre < wanted:
-        message = f"{panel.n_pre} periods before the launch, {wanted} are recommended (spacing: {panel.frequency})"
+        message = (
+            f"{counted(panel.n_pre, 'period')} before the launch, {wanted} are recommended (spacing: {panel.frequency})"
+        )
         action = "used as they are; the fit before the launch may be luck"
         findings.append(Finding(code="CB-D014", severity="warning", message=message, action=action, count=panel.n_pre))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from causalbench.wording import interval_text, number, percent
+from causalbench.wording import counted, interval_text, number, percent
 
 
 def estimate_text(estimate: Mapping[str, Any]) -> str:
@@ -14,7 +14,7 @@ def estimate_text(estimate: Mapping[str, Any]) -> str:
     level = percent(interval["level"]).replace(".0%", "%") if interval else ""
     by_cohort = "group_time" in detail or "aggregates" in detail
     after = "each from its launch on" if by_cohort else f"{estimate['n_post']} periods"
-    before = f"{estimate['n_pre']} periods before the {'first ' if by_cohort else ''}launch"
+    before = f"{counted(estimate['n_pre'], 'period')} before the {'first ' if by_cohort else ''}launch"
     rows = [
         ("effect", f"{number(estimate['value'])} {estimate['estimand']['units']}"),
         (f"{level} {interval['kind']} set" if interval else "interval", interval_text(interval)),
