@@ -301,7 +301,7 @@ class GroupTime:
             found.append(
                 f"CB-D025: {'cohort' if len(small) == 1 else 'cohorts'} {listing(small)} of one or two "
                 f"{'units' if data.cluster is None else 'clusters'} have no standard error of their own, and add nothing to "
-                "that of the averages"
+                "that of the averages, which is a little too small for it"
             )
         if report.has_errors and (times := report.left_out()):
             found.append(f"event times {listing(times)} rest on such cohorts alone; the event study leaves them out")
