@@ -114,6 +114,9 @@ def _coverage(panel: Panel, when: str) -> dict[str, int]:
 
 def _constant(panel: Panel) -> BoolArray:
     filled = ~np.isnan(panel.outcome)
+    if filled.all():
+        same: BoolArray = (panel.outcome[:, 1:] == panel.outcome[:, :1]).all(axis=1)
+        return same if panel.outcome.shape[1] > 1 else ~same
     low = np.where(filled, panel.outcome, np.inf).min(axis=1)
     high = np.where(filled, panel.outcome, -np.inf).max(axis=1)
     flat: BoolArray = (filled.sum(axis=1) > 1) & (low == high)

@@ -71,7 +71,9 @@ class CohortMoments:
         >>> CohortMoments.from_panel(panel).counts.tolist()
         [2, 6]
         """
-        first, codes, counts = np.unique(panel.first_treated, return_inverse=True, return_counts=True)
+        first = panel.starts
+        codes = np.searchsorted(first, panel.first_treated)
+        counts = np.bincount(codes)
         means, scatter = [], []
         for code in range(len(first)):
             rows = panel.outcome[codes == code]
@@ -190,6 +192,11 @@ class CohortMoments:
     def positions(self) -> IntArray:
         """Whole-numbered place of every period, one step apart where nothing is missing between; shape (n_periods,)."""
         return positions(self.periods, self.frequency)
+
+    @property
+    def starts(self) -> IntArray:
+        """First treated periods, which are distinct."""
+        return self.first_treated
 
     @property
     def ever_treated(self) -> BoolArray:

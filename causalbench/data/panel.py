@@ -237,25 +237,31 @@ class Panel:
         """Whole-numbered place of every period, one step apart where nothing is missing between; shape (n_periods,)."""
         return positions(self.periods, self.frequency)
 
+    @cached_property
+    def starts(self) -> IntArray:
+        """Distinct values of :attr:`first_treated`, ascending."""
+        found: IntArray = np.flatnonzero(np.bincount(self.first_treated))
+        return found
+
     @property
     def ever_treated(self) -> BoolArray:
         """Which units are treated at some time, shape (n_units,)."""
         return self.first_treated < len(self.periods)
 
-    @property
+    @cached_property
     def treated_units(self) -> tuple[str, ...]:
         """Names of the treated units."""
-        return tuple(unit for unit, flag in zip(self.units, self.ever_treated, strict=True) if flag)
+        return tuple(self.units[i] for i in np.flatnonzero(self.ever_treated).tolist())
 
-    @property
+    @cached_property
     def donor_pool(self) -> tuple[str, ...]:
         """Names of the units never treated."""
-        return tuple(unit for unit, flag in zip(self.units, self.ever_treated, strict=True) if not flag)
+        return tuple(self.units[i] for i in np.flatnonzero(~self.ever_treated).tolist())
 
     @property
     def cohorts(self) -> tuple[Period, ...]:
         """Distinct first treated periods."""
-        return tuple(self.periods[i] for i in sorted(set(self.first_treated.tolist())) if i < len(self.periods))
+        return tuple(self.periods[i] for i in self.starts.tolist() if i < len(self.periods))
 
     @cached_property
     def cluster_codes(self) -> IntArray:
@@ -268,12 +274,12 @@ class Panel:
     @property
     def n_clusters(self) -> int:
         """Number of clusters; of units where there is no cluster column."""
-        return int(self.cluster_codes.max()) + 1
+        return len(self.units) if self.cluster is None else int(self.cluster_codes.max()) + 1
 
     @property
     def n_treated_clusters(self) -> int:
         """Number of clusters with a treated unit that can be compared with somebody; see :attr:`n_control_clusters`."""
-        return len(np.unique(self.cluster_codes[self.first_treated < self._last_start]))
+        return self._n_clusters_of(self.first_treated < self._last_start)
 
     @property
     def n_control_clusters(self) -> int:
@@ -281,7 +287,10 @@ class Panel:
 
         Without units never treated, the last cohort is the control of all others and has no effect of its own.
         """
-        return len(np.unique(self.cluster_codes[self.first_treated >= self._last_start]))
+        return self._n_clusters_of(self.first_treated >= self._last_start)
+
+    def _n_clusters_of(self, units: BoolArray) -> int:
+        return int(units.sum()) if self.cluster is None else len(np.unique(self.cluster_codes[units]))
 
     @property
     def _last_start(self) -> int:

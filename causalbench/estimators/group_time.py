@@ -164,7 +164,7 @@ class GroupTime:
 
     def fit(self, data: Panel | CohortMoments) -> Fit:
         """Estimate every cell, the summaries with their errors, and the event study."""
-        first_treated = np.unique(data.first_treated)
+        first_treated = data.starts
         own = self._cells(first_treated, data.positions, self.base_period)
         long = self._cells(first_treated, data.positions, "universal")
         effects = self._effects(data, list(dict.fromkeys([*own, *long])))
@@ -270,7 +270,7 @@ class GroupTime:
 
     def default_inference(self, data: Panel | CohortMoments) -> str:
         """``cluster`` from 20 treated and 20 control clusters up, ``bootstrap`` from 5, ``permutation`` below."""
-        cells = self._cells(np.unique(data.first_treated), data.positions, "universal")
+        cells = self._cells(data.starts, data.positions, "universal")
         if not any(cell.event_time >= 0 for cell in cells):
             raise self._nothing_to_compare(data)
         return inference_by_clusters(data, few="permutation")
