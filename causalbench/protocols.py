@@ -41,8 +41,8 @@ def inference_by_clusters(data: CountsClusters, *, few: str) -> str:
 
     ``cluster`` from 20 treated and 20 control clusters up, ``bootstrap`` from 5, ``few`` below. At nominal 5%, ``cluster``
     for ``group-time`` rejects 4.5, 6.5, 6.7, 9.7 and 13% of placebo laws in 25, 15, 10, 7 and 5 of 50 US states (600 draws,
-    Monte Carlo error about 1), ``bootstrap`` 2.4, 4.8, 4.8, 6.0 and 4.8% (250 draws, error about 1.4);
-    ``benchmarks/cps_placebo_laws.py`` has the draws.
+    Monte Carlo error about 1), ``bootstrap`` 2.4, 4.8, 4.8, 6.0 and 4.8% (250 draws, error about 1.4), with laws drawn
+    as in ``benchmarks/cps_placebo_laws.py``.
     """
     fewest = min(data.n_treated_clusters, data.n_control_clusters)
     if fewest >= MANY_CLUSTERS:
