@@ -24,10 +24,13 @@ class Catalogue:
         Dotted name of the room.
     kind
         What a member is called in messages, such as ``estimator``.
+    options_key
+        Where a study file has a member's options.
     """
 
     package: str
     kind: str
+    options_key: str = "[method.options]"
 
     def names(self) -> tuple[str, ...]:
         """Return every name in the room, sorted, importing none of them."""
@@ -74,7 +77,7 @@ class Catalogue:
                 for e in error.errors()
             ]
         if problems:
-            raise StudyError(problems, where="[method.options]")
+            raise StudyError(problems, where=self.options_key)
         return made
 
     def attribute(self, name: str) -> type[Any]:

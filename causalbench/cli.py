@@ -113,6 +113,9 @@ def estimate(
     treatment: Annotated[str | None, typer.Option(help="Column of 0 and 1.")] = None,
     inference: Annotated[str | None, typer.Option(help=f"One of: {_INFERENCES}; default by the method's rule.")] = None,
     option: Annotated[list[str] | None, typer.Option(help="Option of the method as key=value; repeatable.")] = None,
+    inference_option: Annotated[
+        list[str] | None, typer.Option(help="Option of the inference as key=value; repeatable.")
+    ] = None,
     covariates: Annotated[str | None, typer.Option(help="Columns that trends may depend on, comma separated.")] = None,
     weights: Annotated[str | None, typer.Option(help="Column of unit sizes: the effect per head of them.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Column of clusters that hold several units.")] = None,
@@ -146,7 +149,13 @@ def estimate(
     }
     metric = {"name": outcome, "column": outcome, "denominator": denominator, "transform": transform}
     launch = {"units": _names(treated), "start": start, "cohort": cohort, "treatment": treatment}
-    chosen = {"name": method, "inference": inference, "level": level, "options": _options(option or [])}
+    chosen = {
+        "name": method,
+        "inference": inference,
+        "level": level,
+        "options": _options(option or [], flag="--option"),
+        "inference_options": _options(inference_option or [], flag="--inference-option"),
+    }
     study = Study.from_mapping(
         {
             "study": {"name": "estimate", "question": f"effect on {outcome}"},
@@ -194,9 +203,9 @@ def _stop(*_: object) -> NoReturn:
 
 
 def _refuse_repeated_flags(words: list[str]) -> None:
-    """Refuse a flag given twice, of which only the last would count; ``--option`` may be repeated."""
+    """Refuse a flag given twice, of which only the last would count; those that take key=value may be repeated."""
     flags = [word.partition("=")[0] for word in words if word.startswith("--") and len(word) > 2]
-    twice = sorted({flag for flag in flags if flags.count(flag) > 1} - {"--option"})
+    twice = sorted({flag for flag in flags if flags.count(flag) > 1} - {"--option", "--inference-option"})
     if twice:
         raise StudyError(
             [f"{flag} is given twice; give it once, several names with commas" for flag in twice], where="command line"
@@ -207,14 +216,14 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _options(pairs: list[str]) -> dict[str, str]:
+def _options(pairs: list[str], *, flag: str) -> dict[str, str]:
     wrong = [pair for pair in pairs if "=" not in pair]
     if wrong:
-        raise StudyError([f"--option {pair!r} isn't key=value" for pair in wrong], where="command line")
+        raise StudyError([f"{flag} {pair!r} isn't key=value" for pair in wrong], where="command line")
     keys = [pair.partition("=")[0] for pair in pairs]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
-        raise StudyError([f"--option {key} is given twice" for key in twice], where="command line")
+        raise StudyError([f"{flag} {key} is given twice" for key in twice], where="command line")
     return dict(pair.split("=", 1) for pair in pairs)
 
 

@@ -117,12 +117,13 @@ class Launch(_Table):
 
 
 class Method(_Table):
-    """``[method]``: estimator, inference, level and the estimator's own options."""
+    """``[method]``: estimator, inference, level, and the options of both."""
 
     name: Name
     inference: Name | None = None
     level: Annotated[float, AfterValidator(_level)] = 0.95
     options: Mapping[str, Any] = Field(default_factory=dict)
+    inference_options: Mapping[str, Any] = Field(default_factory=dict)
 
 
 class Run(_Table):
@@ -281,7 +282,7 @@ def _metric_contradictions(metrics: list[Mapping[str, Any]], data: Any) -> Itera
 def _method_problems(method: Mapping[str, Any], text: str) -> Iterator[str]:
     """Check names and options of the method, which only the method itself knows; imports nothing but that method."""
     estimators = Catalogue("causalbench.estimators", "method")
-    inferences = Catalogue("causalbench.inference", "inference")
+    inferences = Catalogue("causalbench.inference", "inference", "[method.inference_options]")
     name, inference = method.get("name"), method.get("inference")
     if not isinstance(name, str):
         return
@@ -299,12 +300,21 @@ def _method_problems(method: Mapping[str, Any], text: str) -> Iterator[str]:
         place = _at(text, ("method", "inference"))
         hint = f"{nearest(inference, allowed)}; allowed: {', '.join(allowed)}"
         yield f"[method] inference{place} = {inference!r} {kind} {name}{hint}"
-    if isinstance(method.get("options", {}), Mapping):
+    elif isinstance(inference, str):
+        yield from _option_problems(inferences, inference, method.get("inference_options", {}), text)
+    elif method.get("inference_options"):
+        place = _at(text, ("method.inference_options",))
+        yield f"[method.inference_options]{place}: options of an inference need its name: set inference under [method]"
+    yield from _option_problems(estimators, name, method.get("options", {}), text)
+
+
+def _option_problems(room: Catalogue, name: str, options: Any, text: str) -> Iterator[str]:
+    if isinstance(options, Mapping):
         try:
-            estimators.create(name, method.get("options", {}))
+            room.create(name, options)
         except StudyError as error:
-            place = _at(text, ("method.options",))
-            yield from (f"[method.options]{place}: {problem}" for problem in error.problems)
+            place = _at(text, (room.options_key.strip("[]"),))
+            yield from (f"{room.options_key}{place}: {problem}" for problem in error.problems)
 
 
 def _problem(error: Mapping[str, Any], text: str) -> str:

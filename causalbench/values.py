@@ -179,6 +179,43 @@ class Bands:
             object.__setattr__(self, name, frozen_array(getattr(self, name), shape=shape, name=name))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PathBands:
+    """Bands around the effect by period; each array has shape (n_periods,), NaN where there is no band.
+
+    ``lower`` and ``upper`` hold for the effect in each period alone; ``cumulative_lower`` and ``cumulative_upper`` for its
+    running sum since the launch.
+    """
+
+    level: float
+    kind: IntervalKind
+    lower: FloatArray
+    upper: FloatArray
+    cumulative_lower: FloatArray
+    cumulative_upper: FloatArray
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.lower)
+        for name in ("lower", "upper", "cumulative_lower", "cumulative_upper"):
+            object.__setattr__(self, name, frozen_array(getattr(self, name), shape=shape, name=name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Posterior:
+    """What a Bayesian fit believes about the path without the launch.
+
+    Attributes
+    ----------
+    draws
+        Draws of the treated mean's outcome without the launch, noise included; shape (n_draws, n_periods).
+    """
+
+    draws: FloatArray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "draws", frozen_array(self.draws))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimand:
     """What is estimated: for whom, when, in which units and with which weights."""
@@ -212,6 +249,8 @@ class Fit:
         Effects by event time with their joint covariance, where the estimator gives them.
     group_time_covariance
         Joint covariance of the rows of ``diagnostics["group_time"]``, in their order, where the estimator gives them.
+    posterior
+        Of the path without the launch, for Bayesian estimators.
     diagnostics
         Numbers that belong into ``detail``.
     n_cells, treated_mean
@@ -229,6 +268,7 @@ class Fit:
     influence: FloatArray | None = None
     event_study: EventStudy | None = None
     group_time_covariance: FloatArray | None = None
+    posterior: Posterior | None = None
     n_cells: int | None = None
     treated_mean: float | None = None
     n_treated: int | None = None
@@ -253,24 +293,32 @@ class Uncertainty:
     interval
         Every effect with ``p > 1 - level``; None when this inference gives none.
     p_value
-        Of no effect. None when it can't be computed.
+        Of no effect. None when it can't be computed, or where there is a posterior.
+    posterior_tail
+        Posterior probability of an effect on the other side of zero, for Bayesian inference, which has no p-value.
     detail
         Numbers that explain it, merged into the estimate's ``detail``.
     warnings
         What the reader must know about this inference here.
     bands
         Around the fit's event study, where there is one and this inference gives them.
+    path_bands
+        Around the effect by period, where this inference gives them.
     """
 
     interval: Interval | None
     p_value: float | None
+    posterior_tail: float | None = None
     std_error: float | None = None
     bands: Bands | None = None
+    path_bands: PathBands | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "detail", dict(self.detail))
+        if self.p_value is not None and self.posterior_tail is not None:
+            raise ValueError("a posterior has a tail probability, a test has a p-value; found both")
         if self.p_value is not None and not 0 <= self.p_value <= 1:
             raise ValueError(f"p_value is {self.p_value}")
         if self.interval is None or self.p_value is None:
@@ -290,6 +338,7 @@ class Estimate:
     estimand: Estimand
     estimator: str
     inference: str
+    inference_options: Mapping[str, Any]
     value: float
     std_error: float | None
     interval: Interval | None
@@ -298,6 +347,7 @@ class Estimate:
     path: EffectPath
     event_study: EventStudy | None
     bands: Bands | None
+    path_bands: PathBands | None
     weights: Mapping[str, float] | None
     detail: Mapping[str, Any]
     warnings: tuple[str, ...]

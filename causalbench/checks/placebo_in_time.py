@@ -44,7 +44,9 @@ class PlaceboInTime:
         mock = earlier.assigned_to(data.ever_treated, start=data.n_pre - length)
         try:
             fit = estimator.fit(mock)
-            result = INFERENCES.create(estimate.inference).infer(estimator, mock, fit, level=level, rng=rng)
+            result = INFERENCES.create(estimate.inference, estimate.inference_options).infer(
+                estimator, mock, fit, level=level, rng=rng
+            )
         except RefusalError as refusal:
             reason = f"The method can't be applied to a mock launch here: {refusal.message}."
             return conclude(verdict="not_evaluable", reason=reason, remedy="Look at the other checks.")

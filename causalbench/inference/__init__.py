@@ -4,7 +4,7 @@ from typing import Any
 
 from causalbench.catalogue import Catalogue
 
-CATALOGUE = Catalogue(__name__, "inference")
+CATALOGUE = Catalogue(__name__, "inference", "[method.inference_options]")
 
 
 def __getattr__(name: str) -> Any:

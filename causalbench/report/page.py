@@ -85,6 +85,7 @@ def _chosen(evidence: Mapping[str, Any], estimate: Mapping[str, Any]) -> list[tu
     """Name what was chosen: estimator, inference, options and columns, whoever chose them."""
     data, options = evidence["study"]["data"], evidence["provenance"]["options"]
     columns = {"covariates": data["covariates"], "cluster": data["cluster"]}
-    named = {"estimator": estimate["estimator"], "inference": estimate["inference"], **options, **columns}
-    texts = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in named.items()}
-    return [(key, str(value)) for key, value in texts.items() if value not in (None, "")]
+    inference = {"inference": estimate["inference"], **estimate["inference_options"]}
+    named = [*{"estimator": estimate["estimator"], **options}.items(), *inference.items(), *columns.items()]
+    texts = [(key, ", ".join(map(str, value)) if isinstance(value, list) else value) for key, value in named]
+    return [(key, str(value)) for key, value in texts if value not in (None, "")]

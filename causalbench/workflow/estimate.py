@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from causalbench.artifacts import plain
 from causalbench.data.audit import OnMissing, audit, audit_moments, recount
 from causalbench.data.moments import CohortMoments
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError, StudyError
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.inference import CATALOGUE as INFERENCES
-from causalbench.protocols import Estimator
+from causalbench.protocols import Estimator, Inference
 from causalbench.study import LEVEL_RULE, Metric, Study
 from causalbench.values import Audit, Estimand, Estimate, Fit, Uncertainty
 from causalbench.workflow.reading import read_moments, read_panel, suits_moments
@@ -37,6 +38,7 @@ def estimate(
     method: str,
     *,
     inference: str | None = None,
+    inference_options: Mapping[str, Any] | None = None,
     level: float = 0.95,
     seed: int = 0,
     on_missing: OnMissing = "error",
@@ -52,6 +54,8 @@ def estimate(
         Name of an estimator, such as ``did`` or ``synthetic-control``.
     inference
         Name of an inference; by default the estimator chooses by its documented rule.
+    inference_options
+        The inference's options, which need its name.
     level
         Confidence level, between 0.5 and 1.
     seed
@@ -83,9 +87,24 @@ def estimate(
     (-19.51, 3)
     """
     if isinstance(data, CohortMoments):
-        return _estimate_moments(data, method, inference=inference, level=level, seed=seed, options=options)
+        return _estimate_moments(
+            data,
+            method,
+            inference=inference,
+            inference_options=inference_options,
+            level=level,
+            seed=seed,
+            options=options,
+        )
     return answer(
-        data, method, inference=inference, level=level, seed=seed, on_missing=on_missing, options=options
+        data,
+        method,
+        inference=inference,
+        inference_options=inference_options,
+        level=level,
+        seed=seed,
+        on_missing=on_missing,
+        options=options,
     ).estimate
 
 
@@ -94,6 +113,7 @@ def answer(
     method: str,
     *,
     inference: str | None = None,
+    inference_options: Mapping[str, Any] | None = None,
     level: float = 0.95,
     seed: int = 0,
     on_missing: OnMissing = "error",
@@ -101,9 +121,8 @@ def answer(
 ) -> Answer:
     """Audit, fit and infer; see :func:`estimate` for the parameters."""
     _require_level(level)
-    estimator, used, record = _prepare(panel, method, on_missing, options)
-    chosen = inference or estimator.default_inference(used)
-    _require_inference(estimator.inferences, chosen, method)
+    estimator, used, record = _prepare(panel, method, on_missing, options, seed)
+    chosen = _chosen(estimator, used, method, inference, inference_options)
     result = _infer(estimator, used, record, method=method, inference=chosen, level=level, seed=seed)
     return Answer(estimate=result, audit=record, panel=used, estimator=estimator)
 
@@ -113,18 +132,18 @@ def _estimate_moments(
     method: str,
     *,
     inference: str | None,
+    inference_options: Mapping[str, Any] | None,
     level: float,
     seed: int,
     options: Mapping[str, Any] | None,
 ) -> Estimate:
     """Audit, fit and infer from cohort moments, which hold no unit."""
     _require_level(level)
-    estimator: Estimator[Any] = ESTIMATORS.create(method, options)
-    chosen = inference or estimator.default_inference(moments)
-    _require_inference(estimator.inferences, chosen, method)
-    if not estimator.requires.moments or chosen != "cluster":
+    estimator: Estimator[Any] = create_estimator(method, options, seed=seed)
+    chosen = _chosen(estimator, moments, method, inference, inference_options)
+    if not estimator.requires.moments or chosen.name != "cluster":
         raise RefusalError(
-            f"{method} with {chosen} inference needs every unit, cohort moments don't hold them",
+            f"{method} with {chosen.name} inference needs every unit, cohort moments don't hold them",
             remedy="read the table as a panel",
         )
     used = estimator.sample(moments)
@@ -138,13 +157,13 @@ def _infer(
     record: Audit,
     *,
     method: str,
-    inference: str,
+    inference: _Chosen,
     level: float,
     seed: int,
 ) -> Estimate:
     fit = estimator.fit(data)
-    rng = generator(seed, data.metric, method, inference)
-    uncertainty = INFERENCES.create(inference).infer(estimator, data, fit, level=level, rng=rng)
+    rng = generator(seed, data.metric, method, inference.name)
+    uncertainty = inference.member.infer(estimator, data, fit, level=level, rng=rng)
     handling = tuple(f"{f.code}: {f.message}; {f.action}" for f in record.findings if f.severity == "warning")
     uncertainty = replace(uncertainty, warnings=handling + uncertainty.warnings)
     return _compose(data, fit, uncertainty, method=method, inference=inference)
@@ -155,23 +174,48 @@ def _require_level(level: float) -> None:
         raise StudyError([f"level: {LEVEL_RULE}, found {level}"], where="estimate")
 
 
-def _require_inference(allowed: tuple[str, ...], chosen: str, method: str) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """An inference with its name."""
+
+    name: str
+    member: Inference[Any]
+
+
+def _chosen(
+    estimator: Estimator[Any], data: Any, method: str, name: str | None, options: Mapping[str, Any] | None
+) -> _Chosen:
+    """Build the inference that was asked for, or the one that the estimator's rule names."""
+    if options and name is None:
+        raise StudyError(["options of an inference need its name: set inference"], where="estimate")
+    chosen, allowed = name or estimator.default_inference(data), estimator.inferences
+    member = INFERENCES.create(chosen, options)
     if chosen not in allowed:
-        INFERENCES.load(chosen)
         raise StudyError(
             [f"inference {chosen!r} doesn't go with {method}; allowed: {', '.join(allowed)}"], where="estimate"
         )
+    return _Chosen(name=chosen, member=member)
+
+
+def create_estimator(method: str, options: Mapping[str, Any] | None, *, seed: int) -> Estimator[Any]:
+    """Build an estimator from its options; one that draws gets the run's seed, which is no option of its own."""
+    if "seed" in (options or {}):
+        raise StudyError(["option 'seed' belongs to the run: set seed under [run], or --seed"], where="estimate")
+    made: Any = ESTIMATORS.create(method, options)
+    estimator: Estimator[Any] = replace(made, seed=seed) if hasattr(made, "seed") else made
+    return estimator
 
 
 def prepare_study(study: Study, metric: Metric) -> tuple[Estimator[Panel], Panel, Audit]:
     """Build the estimator of a study and audit one metric's panel for it."""
-    return _prepare(read_panel(study, metric), study.method.name, study.data.on_missing, study.method.options)
+    method = study.method
+    return _prepare(read_panel(study, metric), method.name, study.data.on_missing, method.options, study.run.seed)
 
 
 def _prepare(
-    panel: Panel, method: str, on_missing: OnMissing, options: Mapping[str, Any] | None
+    panel: Panel, method: str, on_missing: OnMissing, options: Mapping[str, Any] | None, seed: int
 ) -> tuple[Estimator[Panel], Panel, Audit]:
-    estimator: Estimator[Panel] = ESTIMATORS.create(method, options)
+    estimator: Estimator[Panel] = create_estimator(method, options, seed=seed)
     used, record = audit(estimator.sample(panel), estimator.requires, method=method, on_missing=on_missing)
     again = estimator.sample(used)  # a repair of the audit may have taken a unit's last period to compare with
     if again is not used:
@@ -185,6 +229,7 @@ def answer_study(study: Study, metric: Metric) -> Answer:
         read_panel(study, metric),
         study.method.name,
         inference=study.method.inference,
+        inference_options=study.method.inference_options,
         level=study.method.level,
         seed=study.run.seed,
         on_missing=study.data.on_missing,
@@ -194,13 +239,14 @@ def answer_study(study: Study, metric: Metric) -> Answer:
 
 def estimate_study(study: Study, metric: Metric) -> Estimate:
     """Estimate one metric of a study; a table too long for memory is summed by cohort where it lies, if the method can."""
-    estimator: Estimator[Any] = ESTIMATORS.create(study.method.name, study.method.options)
+    estimator = create_estimator(study.method.name, study.method.options, seed=study.run.seed)
     if not estimator.requires.moments or not suits_moments(study, metric):
         return answer_study(study, metric).estimate
     return _estimate_moments(
         read_moments(study, metric),
         study.method.name,
         inference=study.method.inference,
+        inference_options=study.method.inference_options,
         level=study.method.level,
         seed=study.run.seed,
         options=study.method.options,
@@ -214,7 +260,7 @@ def generator(seed: int, *task: str) -> np.random.Generator:
 
 
 def _compose(
-    data: Panel | CohortMoments, fit: Fit, uncertainty: Uncertainty, *, method: str, inference: str
+    data: Panel | CohortMoments, fit: Fit, uncertainty: Uncertainty, *, method: str, inference: _Chosen
 ) -> Estimate:
     weighted = isinstance(data, Panel) and data.weights is not None
     n_cells = data.n_treated_cells if fit.n_cells is None else fit.n_cells
@@ -240,15 +286,17 @@ def _compose(
             units=data.effect_units,
         ),
         estimator=method,
-        inference=inference,
+        inference=inference.name,
+        inference_options=plain(inference.member),
         value=fit.effect,
         std_error=uncertainty.std_error,
         interval=uncertainty.interval,
         p_value=uncertainty.p_value,
-        posterior_tail=None,
+        posterior_tail=uncertainty.posterior_tail,
         path=fit.path,
         event_study=fit.event_study,
         bands=uncertainty.bands,
+        path_bands=uncertainty.path_bands,
         weights=weights,
         detail=detail,
         warnings=(*fit.warnings, *uncertainty.warnings),

@@ -6,15 +6,17 @@ import dataclasses
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from causalbench.catalogue import Catalogue
 from causalbench.data.panel import Panel
 from causalbench.data.simulate import factor_panel
 from causalbench.estimators import CATALOGUE as ESTIMATORS
+from causalbench.inference import CATALOGUE as INFERENCES
 from causalbench.values import Estimate
 from causalbench.workflow.estimate import estimate
 
@@ -26,12 +28,22 @@ class Case:
     method: str
     inference: str
     options: Mapping[str, Any]
+    inference_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return "-".join([self.method, self.inference, *map(str, self.options.values())])
+        chosen = map(str, (*self.options.values(), *self.inference_options.values()))
+        return "-".join([self.method, self.inference, *chosen])
 
     def estimate(self, panel: Panel, *, level: float = 0.9, seed: int = 0) -> Estimate:
-        return estimate(panel, self.method, inference=self.inference, level=level, seed=seed, options=self.options)
+        return estimate(
+            panel,
+            self.method,
+            inference=self.inference,
+            inference_options=self.inference_options,
+            level=level,
+            seed=seed,
+            options=self.options,
+        )
 
 
 def needs_columns(method: str) -> bool:
@@ -42,13 +54,13 @@ def needs_columns(method: str) -> bool:
 METHODS = [method for method in ESTIMATORS.names() if not needs_columns(method)]
 
 
-def variants(method: str) -> Iterator[dict[str, Any]]:
+def variants(name: str, room: Catalogue = ESTIMATORS) -> Iterator[dict[str, Any]]:
     """Yield the default options, and each other choice of an option that has a list of choices."""
-    member = ESTIMATORS.load(method)
+    member = room.load(name)
     yield {}
     hints = typing.get_type_hints(member)
-    for field in dataclasses.fields(member):
-        yield from ({field.name: choice} for choice in choices(hints[field.name]) if choice != field.default)
+    for option in dataclasses.fields(member):
+        yield from ({option.name: choice} for choice in choices(hints[option.name]) if choice != option.default)
 
 
 def choices(hint: Any) -> Iterator[Any]:
@@ -66,10 +78,12 @@ def inferences(method: str, options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 CASES = [
-    Case(method, inference, options)
+    Case(method, inference, options, inference_options)
     for method in METHODS
     for options in variants(method)
     for inference in inferences(method, options)
+    for inference_options in variants(inference, INFERENCES)
+    if not (options and inference_options)
 ]
 
 

@@ -22,6 +22,8 @@ SALES = {
 FIELDS = {
     "event_study",
     "bands",
+    "path_bands",
+    "inference_options",
     "metric",
     "estimand",
     "estimator",
@@ -147,6 +149,14 @@ WRONG = {
     "two launches": (
         ["--cohort", "week"],
         "  - [launch]: give exactly one of units, cohort, treatment; found units, cohort",
+    ),
+    "inference option without its inference": (
+        ["--inference-option", "a=1"],
+        "  - [method.inference_options]: options of an inference need its name: set inference under [method]",
+    ),
+    "unknown inference option": (
+        ["--inference", "permutation", "--inference-option", "draws=9"],
+        "  - [method.inference_options]: option 'draws' doesn't exist for permutation; permutation takes no options",
     ),
     "option without a value": (["--option", "exclude"], "  - --option 'exclude' isn't key=value"),
     "unknown option": (

@@ -14,7 +14,7 @@ import pytest
 from causalbench.artifacts import canonical_json, digest
 from causalbench.data.panel import Panel
 from causalbench.data.simulate import factor_panel
-from causalbench.values import EffectPath, Estimate, Fit, Interval, Uncertainty, frozen_array, rejects
+from causalbench.values import EffectPath, Estimate, Fit, Interval, PathBands, Uncertainty, frozen_array, rejects
 from causalbench.workflow.estimate import estimate
 
 INFINITY = math.inf
@@ -251,3 +251,14 @@ def test_simulated_noise_is_stationary_from_the_first_period(rho: float) -> None
     assert variances == pytest.approx(np.full(6, 2.0), abs=4 * monte_carlo_error)  # unit effects 1 plus noise 1
     covariance = np.cov(panel.outcome[:, 2], panel.outcome[:, 3])[0, 1]
     assert covariance == pytest.approx(1 + rho, abs=4 * monte_carlo_error)  # unit effects 1 plus autocovariance
+
+
+def test_a_posterior_has_no_p_value() -> None:
+    with pytest.raises(ValueError, match="found both"):
+        Uncertainty(interval=None, p_value=0.5, posterior_tail=0.2)
+
+
+def test_bands_of_a_path_share_its_shape() -> None:
+    ends = {"lower": np.zeros(3), "upper": np.ones(3), "cumulative_lower": np.zeros(3)}
+    with pytest.raises(ValueError, match="cumulative_upper has shape"):
+        PathBands(level=0.9, kind="credible", cumulative_upper=np.ones(2), **ends)
