@@ -87,6 +87,15 @@ CASES = [
 ]
 
 
+# Cases that test hypotheses; the others have a posterior in place of a p-value.
+TESTS = [case for case in CASES if case.inference != "posterior"]
+
+# Methods that an effect common to all units in a period does not leave alone, and why.
+FEELS_PERIOD_EFFECTS = {
+    "causal-impact": "it follows the treated units' own past, and its coefficients of the donors need not sum to one",
+}
+
+
 def moderate_panel(seed: int = 4, *, effect: float = 1.0) -> Panel:
     """Draw 12 units, of which 5 are treated in the last 8 of 40 periods; small enough to enumerate every placebo."""
     return factor_panel(n_units=12, n_periods=40, n_treated=5, n_post=8, effect=effect, rho=0.4, seed=seed)
