@@ -198,8 +198,8 @@ def simulate(structure: Structure, ratios: FloatArray, chosen: IntArray, rng: np
     """Draw the component without data and with unit noise variance, shape (n_draws, n_periods)."""
     ratios = np.ascontiguousarray(np.atleast_2d(ratios), dtype=float)
     innovations = structure.innovations(ratios)
-    moving = np.flatnonzero((innovations > 0).any(axis=0))
-    shocks = rng.standard_normal((len(chosen), structure.n_periods, len(moving)))
+    n_shocks = int((innovations > 0).sum(axis=1).max())
+    shocks = rng.standard_normal((len(chosen), structure.n_periods, n_shocks))
     result = np.empty((len(chosen), structure.n_periods))
     _simulate_all(
         structure.shape,
@@ -208,7 +208,6 @@ def simulate(structure: Structure, ratios: FloatArray, chosen: IntArray, rng: np
         innovations,
         np.ascontiguousarray(ratios[:, PERSISTENCE]),
         np.ascontiguousarray(chosen),
-        moving,
         shocks,
         result,
     )
@@ -239,18 +238,22 @@ def _advance(states, shape, turns, persistence):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _retreat(states, shape, turns, persistence):  # type: ignore[no-untyped-def]
-    """Apply the transposed transition to one vector, in place."""
+    """Apply the transposed transition to rows of states (n_states, n_columns), in place."""
     linear, seasonal, autoregressive = shape
+    n_columns = states.shape[1]
     if linear:
-        states[1] += states[0]
+        for c in range(n_columns):
+            states[1, c] += states[0, c]
     first = 1 + linear
     if seasonal and turns:
-        head = states[first]
-        for i in range(first, first + seasonal - 1):
-            states[i] = states[i + 1] - head
-        states[first + seasonal - 1] = -head
+        for c in range(n_columns):
+            head = states[first, c]
+            for i in range(first, first + seasonal - 1):
+                states[i, c] = states[i + 1, c] - head
+            states[first + seasonal - 1, c] = -head
     if autoregressive:
-        states[first + seasonal] *= persistence
+        for c in range(n_columns):
+            states[first + seasonal, c] *= persistence
 
 
 @njit(cache=True, nogil=True)
@@ -342,76 +345,94 @@ def _predict_all(  # type: ignore[no-untyped-def]
     """Koopman's (1993, Biometrika 80, 117-126) smoother: errors forward, their sums backward, states forward."""
     n, m = series.shape[1], loadings.shape[1]
     ar = 1 + shape[0] + shape[1]
-    gain = np.empty((len(innovations), n, m))
-    spread = np.zeros((len(innovations), n))
-    sums = np.empty((n, m))
-    state = np.empty((m, 1))
-    for s in range(len(series)):
-        g = chosen[s]
-        if spread[g, 0] == 0.0:
-            _gains(shape, turns, loadings, innovations[g], persistence[g], observed, gain[g], spread[g])
-        _error_sums(shape, turns, loadings, persistence[g], series[s], observed, gain[g], spread[g], sums)
-        state[:] = 0.0
-        if shape[2]:
-            state[ar, 0] = innovations[g, ar] / (1.0 - persistence[g] ** 2) * sums[0, ar]
+    gain, spread = np.empty((n, m)), np.empty(n)
+    for g in range(len(innovations)):
+        rows = np.flatnonzero(chosen == g)
+        moving = np.flatnonzero(innovations[g] > 0.0)
+        if len(rows) == 0 or len(moving) == 0:
+            for row in rows:
+                result[row] = 0.0
+            continue
+        _gains(shape, turns, loadings, innovations[g], persistence[g], observed, gain, spread)
+        sums = np.empty((n, len(moving), len(rows)))
+        _error_sums(shape, turns, loadings, persistence[g], series, rows, observed, gain, spread, moving, sums)
+        states = np.zeros((m, len(rows)))
         for t in range(result.shape[1]):
-            result[s, t] = _loaded(loadings[t], state)
-            _advance(state, shape, turns[t], persistence[g])
-            if t + 1 < n:
-                for i in range(m):
-                    if turns[t] or not 1 + shape[0] <= i < ar:
-                        state[i, 0] += innovations[g, i] * sums[t + 1, i]
+            for k, i in enumerate(moving):
+                size = innovations[g, i]
+                if t == 0:
+                    size = size / (1.0 - persistence[g] ** 2) if shape[2] and i == ar else 0.0
+                elif not turns[t - 1] and 1 + shape[0] <= i < ar:
+                    size = 0.0
+                if t < n and size > 0.0:
+                    for c in range(len(rows)):
+                        states[i, c] += size * sums[t, k, c]
+            _load(loadings[t], states, rows, t, result)
+            _advance(states, shape, turns[t], persistence[g])
 
 
 @njit(cache=True, nogil=True)
-def _loaded(loading, state):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for i in range(len(loading)):
-        total += loading[i] * state[i, 0]
-    return total
+def _load(loading, states, rows, t, result):  # type: ignore[no-untyped-def]
+    """Write what the states (n_states, n_columns) add to the series into one period of rows of the result."""
+    for c in range(len(rows)):
+        total = 0.0
+        for i in range(len(loading)):
+            total += loading[i] * states[i, c]
+        result[rows[c], t] = total
 
 
 @njit(cache=True, nogil=True)
-def _error_sums(  # type: ignore[no-untyped-def]
-    shape, turns, loadings, persistence, series, observed, gain, spread, sums
+def _error_sums(  # type: ignore[no-untyped-def]  # noqa: C901 - one kernel
+    shape, turns, loadings, persistence, series, rows, observed, gain, spread, moving, sums
 ):
-    """Fill the weighted sums of later forecast errors that smooth the state of each period, shape (n_pre, n_states)."""
-    n, m = sums.shape
-    error, state, back = np.zeros((n, 1)), np.zeros((m, 1)), np.zeros(m)
+    """Fill the weighted sums of forecast errors that smooth each moving state, shape (n_pre, n_moving, n_rows)."""
+    n, m, n_rows = len(sums), loadings.shape[1], len(rows)
+    errors, states, values = np.zeros((n, n_rows)), np.zeros((m, n_rows)), np.empty(n_rows)
     for t in range(n):
         if observed[t]:
-            _innovate(series[t : t + 1], loadings[t], gain[t], state, error[t])
-        _advance(state, shape, turns[t], persistence)
+            for c in range(n_rows):
+                values[c] = series[rows[c], t]
+            _innovate(values, loadings[t], gain[t], states, errors[t])
+        _advance(states, shape, turns[t], persistence)
+    states[:] = 0.0
     for t in range(n - 1, -1, -1):
-        _retreat(back, shape, turns[t], persistence)
+        _retreat(states, shape, turns[t], persistence)
         if observed[t]:
-            scaled = error[t, 0] / spread[t]
+            for c in range(n_rows):
+                values[c] = errors[t, c] / spread[t]
             for i in range(m):
-                scaled -= gain[t, i] * back[i]
+                for c in range(n_rows):
+                    values[c] -= gain[t, i] * states[i, c]
             for i in range(m):
-                back[i] += loadings[t, i] * scaled
-        for i in range(m):
-            sums[t, i] = back[i]
+                for c in range(n_rows):
+                    states[i, c] += loadings[t, i] * values[c]
+        for k, i in enumerate(moving):
+            for c in range(n_rows):
+                sums[t, k, c] = states[i, c]
 
 
 @njit(cache=True, nogil=True)
 def _simulate_all(  # type: ignore[no-untyped-def]
-    shape, turns, loadings, innovations, persistence, chosen, moving, shocks, result
+    shape, turns, loadings, innovations, persistence, chosen, shocks, result
 ):
-    m = loadings.shape[1]
+    """Draw series of states; the shock of a period moves its own state, and the first period has only the stationary one."""
     ar = 1 + shape[0] + shape[1]
-    state = np.empty((m, 1))
-    for s in range(len(chosen)):
-        g = chosen[s]
-        state[:] = 0.0
+    for g in range(len(innovations)):
+        rows = np.flatnonzero(chosen == g)
+        moving = np.flatnonzero(innovations[g] > 0.0)
+        if len(rows) == 0 or len(moving) == 0:
+            for row in rows:
+                result[row] = 0.0
+            continue
+        states = np.zeros((loadings.shape[1], len(rows)))
         for t in range(result.shape[1]):
-            # The shock of period t moves the state of period t; the first period has only the stationary one.
-            for k in range(len(moving)):
-                i = moving[k]
+            for k, i in enumerate(moving):
+                size = np.sqrt(innovations[g, i])
                 if t == 0:
-                    if shape[2] and i == ar:
-                        state[i, 0] = shocks[s, t, k] * np.sqrt(innovations[g, i] / (1.0 - persistence[g] ** 2))
-                elif turns[t - 1] or not 1 + shape[0] <= i < ar:
-                    state[i, 0] += shocks[s, t, k] * np.sqrt(innovations[g, i])
-            result[s, t] = _loaded(loadings[t], state)
-            _advance(state, shape, turns[t], persistence[g])
+                    size = size / np.sqrt(1.0 - persistence[g] ** 2) if shape[2] and i == ar else 0.0
+                elif not turns[t - 1] and 1 + shape[0] <= i < ar:
+                    size = 0.0
+                for c in range(len(rows)):
+                    states[i, c] += size * shocks[rows[c], t, k]
+            _load(loadings[t], states, rows, t, result)
+            _advance(states, shape, turns[t], persistence[g])

@@ -24,7 +24,8 @@ BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
 _BURN = 100
-_CHUNK = 250
+_CHUNK = 500_000
+"""Numbers drawn at a time, so that long series take no more memory than their paths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,24 +149,19 @@ def draw_paths(
     )
     coefficients = draw_coefficients(posterior, models, rng_models)
     centre, deviation = _with_starts(tableau, models, coefficients, n_starts, rng_models)
-    pairs = [
-        _paths(
-            structure,
-            prior,
-            columns,
-            target,
-            observed,
-            models.structure[chunk],
-            coefficients.sigma[chunk],
-            centre[chunk],
-            deviation[chunk],
-            rng_paths,
-        )
-        for chunk in (slice(i, i + _CHUNK) for i in range(0, len(centre), _CHUNK))
-    ]
+    known = _Known(structure=structure, ratios=prior.ratios, columns=columns, target=target, observed=observed)
+    paths = np.empty((2 * len(centre), structure.n_periods))
+    paths[0::2] = paths[1::2] = known.means(models, centre)
+    size = max(_CHUNK // structure.n_periods, 1)
+    for i in range(0, len(centre), size):
+        chunk = slice(i, i + size)
+        moves = known.moves(models.structure[chunk], coefficients.sigma[chunk], deviation[chunk], rng_paths)
+        paths[0::2][chunk] += moves
+        paths[1::2][chunk] -= moves
+    paths += prior.start_level
     n_controls = n_columns - n_starts - prior.intercept
     return StructuralDraws(
-        paths=np.concatenate(pairs)[:n_draws] + prior.start_level,
+        paths=paths[:n_draws],
         inclusion=models.included[:, :n_controls].mean(axis=0),
         coefficients=coefficients.centre[:, :n_controls].mean(axis=0),
         sigma=np.repeat(coefficients.sigma, 2)[:n_draws],
@@ -272,28 +268,36 @@ def _initial_states(tableau, structure, sigma, normals, centre, deviation):  # t
             centre[s, i], deviation[s, i] = mean, draw
 
 
-def _paths(
-    structure: Structure,
-    prior: Prior,
-    columns: FloatArray,
-    target: FloatArray,
-    observed: BoolArray,
-    chosen: IntArray,
-    sigma: FloatArray,
-    centre: FloatArray,
-    deviation: FloatArray,
-    rng: np.random.Generator,
-) -> FloatArray:
-    """Draw pairs of paths that mirror each other about their mean (Durbin, Koopman 2002, Biometrika 89, 603-615)."""
-    n_pre, scale = len(target), sigma[:, None]
-    means, moves = _product(centre, columns), _product(deviation, columns)
-    component = scale * simulate(structure, prior.ratios, chosen, rng)
-    noise = scale * rng.standard_normal((len(chosen), n_pre))
-    fresh = scale * rng.standard_normal((len(chosen), structure.n_periods))
-    means += predict(structure, target - means[:, :n_pre], observed, prior.ratios, chosen)
-    heard = moves[:, :n_pre] + component[:, :n_pre] + noise
-    moves += component + fresh - predict(structure, heard, observed, prior.ratios, chosen)
-    return np.stack([means + moves, means - moves], axis=1).reshape(-1, structure.n_periods)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Known:
+    """What paths are drawn from: regressors with those of the initial states before them, and the series to follow."""
+
+    structure: Structure
+    ratios: FloatArray
+    columns: FloatArray
+    target: FloatArray
+    observed: BoolArray
+
+    def means(self, models: ModelDraws, centre: FloatArray) -> FloatArray:
+        """Return the expected path of each drawn model, which depends on nothing but structure and regressors."""
+        keys = np.column_stack([models.structure, models.included])
+        _, first, which = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+        means = _product(centre[first], self.columns)
+        left = self.target - means[:, : len(self.target)]
+        means += predict(self.structure, left, self.observed, self.ratios, models.structure[first])
+        expected: FloatArray = means[which.ravel()]
+        return expected
+
+    def moves(self, chosen: IntArray, sigma: FloatArray, deviation: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """Draw paths about their mean (Durbin, Koopman 2002, Biometrika 89, 603-615)."""
+        n_pre, scale = len(self.target), sigma[:, None]
+        heard = scale * rng.standard_normal((len(chosen), n_pre))
+        moves = scale * rng.standard_normal((len(chosen), self.structure.n_periods))
+        drawn = scale * simulate(self.structure, self.ratios, chosen, rng) + _product(deviation, self.columns)
+        heard += drawn[:, :n_pre]
+        moves += drawn
+        moves -= predict(self.structure, heard, self.observed, self.ratios, chosen)
+        return moves
 
 
 @njit(cache=True, nogil=True)
