@@ -195,8 +195,11 @@ def sweep(tableau, j):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _factor(gram, active, size, slab, lower):  # type: ignore[no-untyped-def]
-    """Cholesky factor of the active block and the response: log determinant of the block, and what is left of y'y."""
+def factor(gram, active, size, slab, lower):  # type: ignore[no-untyped-def]
+    """Fill the Cholesky factor of the active block and the response, and the response's row with it.
+
+    Returns the log determinant of the block, and what is left of y'y.
+    """
     last = len(gram) - 1
     log_det = 0.0
     for i in range(size + 1):
@@ -232,7 +235,7 @@ def _restart(tableau, gram, included, slab):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _value(gram, log_weight, shape, rate, slab, active, g, lower):  # type: ignore[no-untyped-def]
     """Log posterior of a structure given the active regressors."""
-    log_det, left = _factor(gram[g], active, len(active), slab[g], lower)
+    log_det, left = factor(gram[g], active, len(active), slab[g], lower)
     value = log_weight[g] - log_det / 2.0 - shape * np.log(rate[g] + left / 2.0)
     for j in active:
         value += 0.5 * np.log(slab[g, j])
@@ -355,7 +358,7 @@ def _complete(  # type: ignore[no-untyped-def]
         g = structure[s]
         active = np.flatnonzero(included[s])
         size = len(active)
-        _, left = _factor(gram[g], active, size, slab[g], lower)
+        _, left = factor(gram[g], active, size, slab[g], lower)
         sigma[s] = np.sqrt((rate[g] + left / 2.0) / precisions[s])
         for i in range(size - 1, -1, -1):
             mean, draw = lower[size, i], normals[s, active[i]]

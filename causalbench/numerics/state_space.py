@@ -214,6 +214,32 @@ def simulate(structure: Structure, ratios: FloatArray, chosen: IntArray, rng: np
     return result
 
 
+def covary(structure: Structure, ratios: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the component's covariance with its weighted sum under unit noise variance, shape (n_ratios, n_periods).
+
+    Parameters
+    ----------
+    structure
+        Components of the series.
+    ratios
+        Shape (n_ratios, 6).
+    weights
+        Weight of each period in the sum, shape (n_periods,).
+    """
+    ratios = np.ascontiguousarray(np.atleast_2d(ratios), dtype=float)
+    result = np.empty((len(ratios), structure.n_periods))
+    _covary_all(
+        structure.shape,
+        structure.turns,
+        structure.loadings,
+        structure.innovations(ratios),
+        np.ascontiguousarray(ratios[:, PERSISTENCE]),
+        np.ascontiguousarray(weights, dtype=float),
+        result,
+    )
+    return result
+
+
 @njit(cache=True, nogil=True)
 def _advance(states, shape, turns, persistence):  # type: ignore[no-untyped-def]
     """Move rows of states (n_states, n_columns) on by one period, in place."""
@@ -344,7 +370,6 @@ def _predict_all(  # type: ignore[no-untyped-def]
 ):
     """Koopman's (1993, Biometrika 80, 117-126) smoother: errors forward, their sums backward, states forward."""
     n, m = series.shape[1], loadings.shape[1]
-    ar = 1 + shape[0] + shape[1]
     gain, spread = np.empty((n, m)), np.empty(n)
     for g in range(len(innovations)):
         rows = np.flatnonzero(chosen == g)
@@ -356,19 +381,46 @@ def _predict_all(  # type: ignore[no-untyped-def]
         _gains(shape, turns, loadings, innovations[g], persistence[g], observed, gain, spread)
         sums = np.empty((n, len(moving), len(rows)))
         _error_sums(shape, turns, loadings, persistence[g], series, rows, observed, gain, spread, moving, sums)
-        states = np.zeros((m, len(rows)))
-        for t in range(result.shape[1]):
+        _forward(shape, turns, loadings, innovations[g], persistence[g], moving, sums, rows, result)
+
+
+@njit(cache=True, nogil=True)
+def _forward(  # type: ignore[no-untyped-def]
+    shape, turns, loadings, innovations, persistence, moving, sums, rows, result
+):
+    """Move states by their innovation variances times the sums of each period, and write the series into rows."""
+    ar = 1 + shape[0] + shape[1]
+    states = np.zeros((loadings.shape[1], len(rows)))
+    for t in range(result.shape[1]):
+        if t < len(sums):
             for k, i in enumerate(moving):
-                size = innovations[g, i]
+                size = innovations[i]
                 if t == 0:
-                    size = size / (1.0 - persistence[g] ** 2) if shape[2] and i == ar else 0.0
+                    size = size / (1.0 - persistence**2) if shape[2] and i == ar else 0.0
                 elif not turns[t - 1] and 1 + shape[0] <= i < ar:
                     size = 0.0
-                if t < n and size > 0.0:
-                    for c in range(len(rows)):
-                        states[i, c] += size * sums[t, k, c]
-            _load(loadings[t], states, rows, t, result)
-            _advance(states, shape, turns[t], persistence[g])
+                for c in range(len(rows)):
+                    states[i, c] += size * sums[t, k, c]
+        _load(loadings[t], states, rows, t, result)
+        _advance(states, shape, turns[t], persistence)
+
+
+@njit(cache=True, nogil=True)
+def _covary_all(  # type: ignore[no-untyped-def]
+    shape, turns, loadings, innovations, persistence, weights, result
+):
+    n, m = loadings.shape
+    for g in range(len(innovations)):
+        moving = np.flatnonzero(innovations[g] > 0.0)
+        sums, states = np.empty((n, len(moving), 1)), np.zeros((m, 1))
+        for t in range(n - 1, -1, -1):
+            _retreat(states, shape, turns[t], persistence[g])
+            for i in range(m):
+                states[i, 0] += loadings[t, i] * weights[t]
+            for k, j in enumerate(moving):
+                sums[t, k, 0] = states[j, 0]
+        row = np.array([g])
+        _forward(shape, turns, loadings, innovations[g], persistence[g], moving, sums, row, result)
 
 
 @njit(cache=True, nogil=True)

@@ -102,8 +102,9 @@ def r_prior(
 ) -> Prior:
     """Return the priors of R's CausalImpact.
 
-    Two departures, both without visible effect: upper limits of the standard deviations aren't imposed, and a
-    coefficient's prior precision leaves out half of what controls share with each other.
+    Three departures, without visible effect: upper limits of the standard deviations aren't imposed; a coefficient's prior
+    precision leaves out half of what controls share with each other; and R's intercept, which it always includes where the
+    expected size allows, isn't drawn but makes the prior of the initial states flat.
 
     Parameters
     ----------
@@ -122,6 +123,7 @@ def r_prior(
         axes.append(_even(SEASONAL, 1e-7, 1e2, 1.0))
         components.append((SEASONAL, VariancePrior(df=0.01, guess=1e-4)))
     ratios, log_weight = _product(axes)
+    inclusion = min(1.0, expected_model_size / (n_controls + 1))
     return Prior(
         ratios=ratios,
         log_weight=log_weight,
@@ -130,10 +132,9 @@ def r_prior(
         components=tuple(components),
         slab_precision=0.01,
         slab_units="noise",
-        inclusion=min(1.0, expected_model_size / (n_controls + 1)),
-        start_variance=1.0,
+        inclusion=inclusion,
+        start_variance=None if n_controls and inclusion == 1 else 1.0,
         start_level=start_level,
-        intercept=n_controls > 0,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from causalbench.numerics.state_space import PERSISTENCE, Structure, predict, simulate, whiten
+from causalbench.numerics.state_space import PERSISTENCE, Structure, covary, predict, simulate, whiten
 from causalbench.values import BoolArray, FloatArray
 
 RATIOS = np.array([0.3, 0.05, 0.2, 0.6, 0.5, 0.1])
@@ -87,6 +87,13 @@ def test_prediction_equals_the_conditional_mean(structure: Structure, observed: 
     covariance = component[np.ix_(known, known)] + np.eye(len(known))
     expected = component[:, known] @ np.linalg.solve(covariance, series[:, known].T)
     np.testing.assert_allclose(found, expected.T, atol=1e-10)
+
+
+@every_structure
+def test_covariance_with_a_sum_equals_the_dense_one(structure: Structure) -> None:
+    weights = np.random.default_rng(7).standard_normal(N)
+    expected = dense_covariance(structure) @ weights
+    np.testing.assert_allclose(covary(structure, RATIOS, weights)[0], expected, atol=1e-10)
 
 
 @every_structure
