@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from causalbench.data.moments import CohortMoments
     from causalbench.data.panel import Panel
     from causalbench.errors import CausalbenchError
+    from causalbench.facade import CausalImpact
     from causalbench.study import Study
     from causalbench.values import Estimate, Readout
     from causalbench.workflow.estimate import estimate
     from causalbench.workflow.readout import load_panel, readout
 
 _HOMES = {
+    "CausalImpact": "causalbench.facade",
     "CausalbenchError": "causalbench.errors",
     "CohortMoments": "causalbench.data.moments",
     "Estimate": "causalbench.values",
@@ -30,6 +32,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CausalImpact",
     "CausalbenchError",
     "CohortMoments",
     "Estimate",

@@ -100,6 +100,14 @@ class Drawing:
         return f'<figure style="background:#fff;max-width:760px">{body}{caption}</figure>'
 
 
+class Picture(Figure):
+    """A matplotlib figure that a notebook shows by itself, without pyplot."""
+
+    def _repr_svg_(self) -> str:
+        with mpl.rc_context(_STYLE):
+            return to_svg(self)
+
+
 @contextmanager
 def canvas(
     *, width: float = 7.6, height: float = 3.4, rows: int = 1, ratios: Sequence[float] = (1,)
@@ -108,7 +116,7 @@ def canvas(
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         # The reader's browser has the letters that the font used for measuring lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Picture(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": list(ratios)})
         yield figure, list(axes[:, 0])
 

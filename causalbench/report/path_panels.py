@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from causalbench.report.canvas import (
@@ -15,6 +16,7 @@ from causalbench.report.canvas import (
     COUNTERFACTUAL,
     MUTED,
     OBSERVED,
+    canvas,
     label_periods,
     legend_above,
     mark_launch,
@@ -63,6 +65,17 @@ class PathPanels:
         object.__setattr__(self, "band", f"{100 * self.level:g}% band by period")
 
 
+def figure(paths: PathPanels, panels: Sequence[Panel], *, figsize: tuple[float, float]) -> Figure:
+    """Return a figure with one panel below the other."""
+    ratios = [3 if panel == "original" else 2 for panel in panels]
+    with canvas(width=figsize[0], height=figsize[1], rows=len(panels), ratios=ratios) as (drawn, axes):
+        drawn.set_facecolor("white")
+        for panel, place in zip(panels, axes, strict=True):
+            draw_panel(place, panel, paths)
+        drawn.align_ylabels(axes)
+    return drawn
+
+
 def draw_panel(axes: Axes, panel: Panel, paths: PathPanels) -> None:
     """Draw one of the panels ``original``, ``pointwise`` and ``cumulative``."""
     if panel == "original":
@@ -81,7 +94,12 @@ def draw_panel(axes: Axes, panel: Panel, paths: PathPanels) -> None:
 def _draw_original(axes: Axes, paths: PathPanels) -> None:
     axes.plot(paths.x, paths.observed, color=OBSERVED, linewidth=1.6, label="observed")
     axes.plot(
-        paths.x, paths.predicted, color=COUNTERFACTUAL, linewidth=1.4, linestyle="--", label="without the launch (predicted)"
+        paths.x,
+        paths.predicted,
+        color=COUNTERFACTUAL,
+        linewidth=1.4,
+        linestyle="--",
+        label="without the launch (predicted)",
     )
     axes.fill_between(
         paths.x, paths.lower, paths.upper, color=COUNTERFACTUAL, alpha=0.16, linewidth=0, label=paths.band

@@ -27,6 +27,7 @@ MOST_LINES = 600
 FLOORS = (
     ("__main__",),
     ("cli",),
+    ("doctor", "facade"),
     ("report",),
     ("workflow",),
     ("decision",),
