@@ -177,6 +177,20 @@ def estimate(
         typer.echo(estimate_text(result))
 
 
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check this environment: packages, compiled kernels, notebook kernel, folders; exit code 2 when something fails."""
+    from causalbench.doctor import as_text, examine, healthy
+
+    lines = examine(tell=_tell)
+    if as_json:
+        _print_json({"healthy": healthy(lines), "lines": lines})
+    else:
+        typer.echo(as_text(lines))
+    if not healthy(lines):
+        raise typer.Exit(2)
+
+
 def main() -> NoReturn:
     """Run the command line and leave with a documented exit code; a traceback never reaches the user."""
     signal.signal(signal.SIGTERM, _stop)
