@@ -291,7 +291,7 @@ def _port() -> Line:
             name=name,
             status="ok",
             found="not installed and not needed: causalbench.CausalImpact answers the same call. Release 0.2.6 fails on every "
-            f"call with pandas 2 and 3; newer ones are listed by: {sys.executable} -m pip index versions causalimpact",
+            f"call with pandas 2.1 and later; newer ones are listed by: {sys.executable} -m pip index versions causalimpact",
         )
     trouble, tails = _probe()
     if trouble:
