@@ -42,8 +42,9 @@ readout = cb.readout(study)
 metric = next(metric for metric in study.metric if metric.name == readout.headline["metric"])
 panel = prepare_study(study, metric)[1]
 controls = pd.DataFrame(panel.outcome.T, index=panel.periods, columns=panel.units).loc[:, ~panel.ever_treated]
-data = controls.dropna(axis=1)
-data.insert(0, "mean of the treated", panel.outcome[panel.ever_treated].mean(axis=0))
+treated = pd.Series(panel.outcome[panel.ever_treated].mean(axis=0), index=panel.periods, name="mean of the treated")
+closest = controls.dropna(axis=1).iloc[: panel.n_pre].corrwith(treated).abs().nlargest(50).index
+data = pd.concat([treated, controls[closest]], axis=1)
 before, after = list(panel.periods[: panel.n_pre]), list(panel.periods[panel.n_pre :])
 pre_period, post_period = [before[0], before[-1]], [after[0], after[-1]]
 model_args = {"nseasons": panel.season if len(before) >= 2 * panel.season else 1}
@@ -55,7 +56,8 @@ data.head(3)
 # ## The call
 #
 # Data with the response first, the periods to learn from and to judge, and the study's level. In R and in the Python packages
-# the next line reads the same. Only controls without missing cells are taken along. A season is modelled where the history holds two.
+# the next line reads the same. Controls with missing cells are left out, and of more than fifty those that correlate least with the
+# history. A season is modelled where the history holds two.
 
 # %%
 impact = cb.CausalImpact(data, pre_period, post_period, model_args=model_args, alpha=alpha)
@@ -97,11 +99,13 @@ pd.DataFrame(
 #
 # The same call with a launch that never was, on the history alone. There the effect is zero, so nearly every interval
 # should hold it. The windows overlap and are few: one miss is no verdict, and several are a warning that no
-# simulation outweighs.
+# simulation outweighs. A history too short for it gives an empty table.
 
 # %%
 length = max(min(len(after), len(before) // 3), 1)
-starts = np.unique(np.linspace(len(before) // 2, len(before) - length, 8).astype(int)).tolist()
+candidates = np.linspace(len(before) // 2, len(before) - length, 8).astype(int)
+starts = [start for start in dict.fromkeys(candidates.tolist()) if treated.iloc[:start].nunique() >= 5]
+starts = [start for start in starts if treated.iloc[start : start + length].count()]
 placebos = []
 for start in starts:
     windows = [before[0], before[start - 1]], [before[start], before[start + length - 1]]

@@ -39,9 +39,9 @@ class CausalImpact:
     Parameters
     ----------
     data
-        pandas DataFrame or array, one row per time point. The first column is the response, the others are controls that
-        didn't react to the intervention; a first column called ``date`` or ``time`` becomes the index. The response may have
-        missing values, controls may not. The index holds numbers or dates; rows count as one step apart.
+        pandas, Polars or Arrow table or an array, one row per time point. The first column is the response, the others are
+        controls that didn't react to the intervention; a first column called ``date`` or ``time`` becomes the index. The
+        response may have missing values, controls may not. The index holds numbers or dates; rows count as one step apart.
     pre_period, post_period
         First and last label, ends included, of the rows to learn from and of those in which the effect is measured. Rows
         between the two are predicted and not counted.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 
@@ -124,16 +126,19 @@ def _require_enough(window: Window) -> None:
 def _table(data: Any) -> pd.DataFrame:
     """Return the data as floats in ascending order of the index; what was given isn't changed."""
     try:
-        table = data.copy() if isinstance(data, pd.DataFrame) else pd.DataFrame(data)
+        table = data.copy() if isinstance(data, pd.DataFrame) else pd.DataFrame(_from_elsewhere(data))
     except ValueError as error:
         raise DataError(
             f"data of type {type(data).__name__} can't be read as a table: {error}",
-            remedy="give a pandas DataFrame or a numpy array, one row per time point, the response first",
+            remedy="give a pandas, Polars or Arrow table or a numpy array, one row per time point, the response first",
         ) from error
     if len(table.columns) and str(table.columns[0]).casefold() in _TIME_COLUMNS:
         table = table.set_index(table.columns[0])
-    if not len(table.columns):
-        raise DataError("data has no column with a response", remedy="put the response into the first column")
+    if table.empty:
+        raise DataError(
+            f"data has {counted(len(table), 'row')} and {counted(len(table.columns), 'column')}",
+            remedy="give one row per time point, with the response in the first column",
+        )
     names = list(map(str, table.columns))
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -147,6 +152,12 @@ def _table(data: Any) -> pd.DataFrame:
             f"{counted(len(wrong), 'column')} without numbers: {listing(wrong)}",
             remedy="leave them out, or turn them into numbers; dates belong into the index",
         ) from error
+
+
+def _from_elsewhere(data: Any) -> Any:
+    """Turn a Polars or Arrow table into a pandas one; anything else passes."""
+    found = nw.from_native(data, eager_only=True, pass_through=True)
+    return found.to_pandas() if isinstance(found, nw.DataFrame) else data
 
 
 def _index(index: pd.Index[Any]) -> pd.Index[Any]:
@@ -202,10 +213,11 @@ def _each(period: Any) -> Iterable[Any]:
 def _label(index: pd.Index[Any], label: Any, name: str) -> Any:
     """One end of a period as the index writes its labels."""
     if isinstance(index, pd.DatetimeIndex):
-        readable = bool(_ISO.match(label)) if isinstance(label, str) else not isinstance(label, (int, float, np.number))
-        if not readable:
+        if isinstance(label, str) and _ISO.match(label):
+            return label
+        if not isinstance(label, (dt.date, np.datetime64, pd.Period)):
             raise DataError(f"{name} holds {label!r}, the index holds dates", remedy=_remedy(index, name))
-        return label if isinstance(label, str) else _stamp(index, label)
+        return _stamp(index, label)
     number = isinstance(label, (int, float, np.number)) and not isinstance(label, bool) and np.isfinite(label)
     if not number:
         raise DataError(f"{name} holds {label!r}, the index holds numbers", remedy=_remedy(index, name))
@@ -213,7 +225,7 @@ def _label(index: pd.Index[Any], label: Any, name: str) -> Any:
 
 
 def _stamp(index: pd.DatetimeIndex, label: Any) -> pd.Timestamp:
-    stamp = pd.Timestamp(label)
+    stamp = label.to_timestamp() if isinstance(label, pd.Period) else pd.Timestamp(label)
     return stamp.tz_localize(index.tz) if index.tz is not None and stamp.tzinfo is None else stamp
 
 

@@ -1,10 +1,13 @@
 """CausalImpact's call: vignettes run, tables have the ports' names, and every printed number comes from the draws."""
 
+import datetime as dt
 import json
 import re
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import causalbench as cb
@@ -107,6 +110,17 @@ def test_calls_of_every_port_run_and_agree(impact):
             by_date().set_axis(by_date().index.to_period("D")),
             ["2014-01-01", "2014-03-11"],
             ["2014-03-12", "2014-04-10"],
+        ),
+        CausalImpact(
+            pl.DataFrame(by_date().rename_axis("date").reset_index()),
+            ["2014-01-01", "2014-03-11"],
+            ["2014-03-12", "2014-04-10"],
+        ),
+        CausalImpact(pa.Table.from_pandas(vignette(), preserve_index=False), PRE, POST),
+        CausalImpact(
+            by_date().tz_localize("Europe/Berlin"),
+            ["2014-01-01", "2014-03-11"],
+            [dt.date(2014, 3, 12), dt.date(2014, 4, 10)],
         ),
         CausalImpact(by_date().iloc[::-1], ["2014-01-01", "2014-03-11"], ["2014-03-12", "2014-04-10"]),
     ]
@@ -448,7 +462,9 @@ def changed(**columns):
         ((vignette().assign(y=lambda d: d["y"].where(d.index < 70)), PRE, POST), "no value in post_period"),
         ((vignette().set_axis(["y", "y"], axis=1), PRE, POST), "share a name"),
         ((object(), PRE, POST), "can't be read as a table"),
-        ((vignette().iloc[:, :0], PRE, POST), "no column"),
+        ((vignette().iloc[:, :0], PRE, POST), "0 columns"),
+        ((vignette().iloc[:0], PRE, POST), "0 rows"),
+        ((by_date(), ["2014-01-01", None], POST), "the index holds dates"),
     ],
 )
 def test_data_that_cannot_be_used_are_refused_with_a_remedy(arguments, words):
