@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -20,10 +20,13 @@ from causalbench.report.canvas import (
     label_periods,
     legend_above,
     mark_launch,
+    short,
 )
 
 Panel = Literal["original", "pointwise", "cumulative"]
 Values: TypeAlias = NDArray[np.float64]
+
+_FEW = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,7 +48,9 @@ class PathPanels:
     level
         Of the bands.
     outcome
-        What is measured, short enough for an axis.
+        What is measured.
+    series
+        What the observed series is called.
     """
 
     x: Sequence[Any]
@@ -59,10 +64,7 @@ class PathPanels:
     launch: Any
     level: float
     outcome: str
-    band: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "band", f"{100 * self.level:g}% band by period")
+    series: str = "observed"
 
 
 def figure(paths: PathPanels, panels: Sequence[Panel], *, figsize: tuple[float, float]) -> Figure:
@@ -82,33 +84,42 @@ def draw_panel(axes: Axes, panel: Panel, paths: PathPanels) -> None:
         _draw_original(axes, paths)
     elif panel == "pointwise":
         effect = paths.observed - paths.predicted
-        _draw_difference(axes, paths, effect, paths.observed - paths.upper, paths.observed - paths.lower)
-        axes.set_ylabel("difference")
+        _draw_effect(axes, paths, effect, paths.observed - paths.upper, paths.observed - paths.lower)
+        axes.set_ylabel("effect by period")
     else:
-        _draw_difference(axes, paths, paths.cumulative, paths.cumulative_lower, paths.cumulative_upper)
-        axes.set_ylabel("sum since the launch")
+        _draw_effect(axes, paths, paths.cumulative, paths.cumulative_lower, paths.cumulative_upper)
+        axes.set_ylabel("effect, running sum")
     mark_launch(axes, paths.launch)
     label_periods(axes, list(paths.x))
 
 
 def _draw_original(axes: Axes, paths: PathPanels) -> None:
-    axes.plot(paths.x, paths.observed, color=OBSERVED, linewidth=1.6, label="observed")
+    axes.plot(paths.x, paths.observed, color=OBSERVED, linewidth=1.6, label=paths.series)
     axes.plot(
         paths.x,
         paths.predicted,
         color=COUNTERFACTUAL,
         linewidth=1.4,
         linestyle="--",
-        label="without the launch (predicted)",
+        label="without the launch (estimated)",
     )
-    axes.fill_between(
-        paths.x, paths.lower, paths.upper, color=COUNTERFACTUAL, alpha=0.16, linewidth=0, label=paths.band
-    )
-    axes.set_ylabel(paths.outcome)
+    label = f"{100 * paths.level:g}% band"
+    _fill(axes, paths.x, paths.lower, paths.upper, colour=COUNTERFACTUAL, label=label)
+    axes.set_ylabel(short(paths.outcome))
     legend_above(axes, ncols=3)
 
 
-def _draw_difference(axes: Axes, paths: PathPanels, middle: Values, lower: Values, upper: Values) -> None:
+def _draw_effect(axes: Axes, paths: PathPanels, effect: Values, lower: Values, upper: Values) -> None:
     axes.axhline(0, color=MUTED, linewidth=0.8)
-    axes.fill_between(paths.x, lower, upper, color=BAND, alpha=0.18, linewidth=0)
-    axes.plot(paths.x, middle, color=OBSERVED, linewidth=1.4)
+    _fill(axes, paths.x, lower, upper, colour=BAND)
+    few = int(np.isfinite(effect).sum()) <= _FEW
+    axes.plot(paths.x, effect, color=OBSERVED, linewidth=1.4, marker="." if few else None)
+
+
+def _fill(axes: Axes, x: Sequence[Any], lower: Values, upper: Values, *, colour: str, label: str = "") -> None:
+    """Draw a band where it is known; for a single period a bar."""
+    known = np.flatnonzero(np.isfinite(lower) & np.isfinite(upper))
+    if len(known) == 1:
+        axes.vlines(x[known[0]], lower[known[0]], upper[known[0]], color=colour, alpha=0.35, linewidth=6, label=label)
+    elif len(known):
+        axes.fill_between(x, lower, upper, color=colour, alpha=0.18, linewidth=0, label=label)

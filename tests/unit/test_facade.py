@@ -534,8 +534,15 @@ def test_plot_has_three_panels_of_the_same_numbers(impact):
     )
 
 
+def test_plot_of_a_single_row_shows_a_bar_and_a_point():
+    figure = CausalImpact(vignette(), PRE, [70, 70]).plot(panels=["cumulative"])
+    (axes,) = figure.axes
+    assert [line.get_marker() for line in axes.get_lines() if len(line.get_ydata()) > 2] == ["."]
+    assert len(axes.collections) == 1
+
+
 def test_plot_draws_the_panels_asked_for_and_shows_itself_in_a_notebook():
     found = CausalImpact(by_date(), ["2014-01-01", "2014-03-11"], ["2014-03-12", "2014-04-10"])
     figure = found.plot(panels=["cumulative", "original"], figsize=(6, 5))
-    assert [axes.get_ylabel() for axes in figure.axes] == ["sum since the launch", "y"]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["effect, running sum", "y"]
     assert figure._repr_svg_().lstrip().startswith("<?xml")
