@@ -546,3 +546,22 @@ def test_plot_draws_the_panels_asked_for_and_shows_itself_in_a_notebook():
     figure = found.plot(panels=["cumulative", "original"], figsize=(6, 5))
     assert [axes.get_ylabel() for axes in figure.axes] == ["effect, running sum", "y"]
     assert figure._repr_svg_().lstrip().startswith("<?xml")
+
+
+# The notebook
+
+
+def test_remarks_of_the_notebook_hold_for_the_data_it_comes_with(geolift):
+    # notebooks/causal_impact.py: "some 120 per city and day", "begins a little above zero", "With R's priors ... holds zero".
+    controls = pd.DataFrame(geolift.outcome.T, columns=geolift.units).loc[:, ~geolift.ever_treated]
+    data = pd.concat([pd.Series(geolift.outcome[geolift.ever_treated].mean(axis=0)), controls], axis=1)
+    call = {"data": data, "pre_period": [0, 89], "post_period": [90, 104], "model_args": {"nseasons": 7}, "alpha": 0.1}
+    learned, r = (CausalImpact(**call, compat=compat) for compat in ("none", "r"))
+    row, wide = learned.table.loc["Average"], r.table.loc["Average"]
+    assert row["AbsEffect"] == pytest.approx(122.5, abs=10)
+    assert 0 < row["AbsEffect.lower"] < 40
+    assert 0.08 < row["RelEffect.upper"] < 0.095
+    assert wide["AbsEffect.lower"] < 0
+    ranked = sorted(learned.inclusion_probability, key=learned.inclusion_probability.get, reverse=True)
+    assert set(ranked[:2]) == {"miami", "cincinnati"}
+    assert [learned.inclusion_probability[name] for name in ranked[:2]] == pytest.approx([0.75, 0.75], abs=0.1)
