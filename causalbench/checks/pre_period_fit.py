@@ -16,7 +16,6 @@ from causalbench.values import CheckResult, Estimate, Verdict
 from causalbench.wording import counted
 
 _GOOD, _POOR = 0.8, 0.5
-_PERFECT = 1e-10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +23,8 @@ class PrePeriodFit:
     """Share of the treated units' movement before the launch that the counterfactual reproduces.
 
     One less the mean squared gap over the variance of the observed mean, both before the launch, where both means are
-    known. From 80% up it passes, below 50% it fails; both limits are conventions. A perfect fit with more donors than
-    periods is overfitting and asks for review. Methods that compare changes (with an event study) claim parallel paths,
+    known. From 80% up it passes, below 50% it fails; both limits are conventions. Whether the fit is more than chance is
+    asked by ``overfitting``. Methods that compare changes (with an event study) claim parallel paths,
     not equal ones; for them the question doesn't arise.
     """
 
@@ -52,9 +51,6 @@ class PrePeriodFit:
         share = 1 - mspe / spread
         remedy = "" if share >= _GOOD else "Look at the path: add history, better donors, or fixed_effects = unit."
         verdict: Verdict = "pass" if share >= _GOOD else "review" if share >= _POOR else "fail"
-        history, donors = counted(pre, period_word(data)), counted(len(data.donor_pool), "donor")
+        history = counted(pre, period_word(data))
         reason = f"It reproduces {max(share, 0):.0%} of the movement over {history}; {_GOOD:.0%} are wanted."
-        if mspe <= _PERFECT * spread and len(data.donor_pool) > pre:
-            verdict, remedy = "review", "Lengthen the history or exclude donors."
-            reason = f"A perfect fit with {donors} and only {history} is overfitting, not evidence."
         return conclude(verdict=verdict, reason=reason, remedy=remedy, statistic=share)

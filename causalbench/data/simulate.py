@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 import numpy as np
@@ -147,6 +148,87 @@ def staggered_panel(
         treated=since >= 0,
         units=tuple(f"u{i:03d}" for i in range(n_units)),
         periods=tuple(range(1, n_periods + 1)),
+    )
+
+
+def single_launch_panel(
+    *,
+    n_donors: int = 30,
+    n_pre: int = 180,
+    n_post: int = 14,
+    effect: float = 0.04,
+    n_contaminated: int = 2,
+    contamination: float = 0.04,
+    holiday: float = 0.1,
+    rho: float = 0.5,
+    noise: float = 0.01,
+    seed: int,
+) -> Panel:
+    r"""Draw daily data of a launch in one country, some of whose donors react to it (acceptance scenario A1).
+
+    .. math::
+        y_{it} = \mu_i \bigl(1 + \lambda_i' f_t + a_i s_t + h_i 1\{t = t_h\} + \sigma u_{it} + \tau D_{it} + \kappa C_{it}\bigr)
+
+    with levels :math:`\mu_i = 100 e^{0.3 z_i}`, :math:`z_i \sim N(0, 1)`; three factors and the noise :math:`u` stationary
+    AR(1) of variance 1; loadings uniform on 0 to 0.03; a weekly season :math:`s_t = 0.1 \cos(2 \pi t / 7)` and a holiday on
+    the fourth day after the launch, both times a unit's own factor, uniform on 0.8 to 1.2. The treated unit is drawn like
+    every donor. Everything but the level is a share of it, so that effects are too.
+
+    Parameters
+    ----------
+    n_donors, n_pre, n_post
+        Number of donors, of days before the launch and from it on.
+    effect
+        True effect on the treated unit, as a share of its level.
+    n_contaminated, contamination
+        The first ``n_contaminated`` donors move by ``contamination``, a share of their level, from the launch on.
+    holiday
+        What the holiday adds to a unit of average sensitivity, as a share of its level.
+    rho
+        Autocorrelation of factors and noise, above -1 and below 1.
+    noise
+        Standard deviation of the noise, as a share of the level.
+    seed
+        Equal seeds give equal panels.
+
+    Returns
+    -------
+    Panel
+        Units ``country``, ``donor01``, ``donor02``, ...; days from 1 January 2024 on.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two donors stay clean, a period is missing before or after the launch, or ``rho`` isn't stationary.
+
+    Examples
+    --------
+    >>> panel = single_launch_panel(seed=0)
+    >>> panel.treated_units, len(panel.donor_pool), panel.n_pre, panel.n_post, panel.season
+    (('country',), 30, 180, 14, 7)
+    """
+    if not 0 <= n_contaminated <= n_donors - 2 or n_pre < 1 or n_post < 1:
+        raise ValueError(f"{n_contaminated} of {n_donors} donors, {n_pre} and {n_post} days don't make this scenario")
+    if not -1 < rho < 1:
+        raise ValueError(f"rho is {rho}, it must lie strictly between -1 and 1")
+    rng = np.random.default_rng(seed)
+    shape = (n_donors + 1, n_pre + n_post)
+    day, unit = np.arange(shape[1]), np.arange(shape[0])[:, None]
+    level = 100 * np.exp(0.3 * rng.standard_normal((shape[0], 1)))
+    common = 0.03 * rng.random((shape[0], 3)) @ _autoregression(3, shape[1], rho, rng)
+    season = rng.uniform(0.8, 1.2, (shape[0], 1)) * 0.1 * np.cos(2 * np.pi * day / 7)
+    festive = rng.uniform(0.8, 1.2, (shape[0], 1)) * holiday * (day == n_pre + 3)
+    after = day >= n_pre
+    reaction = effect * (unit == 0) * after + contamination * ((unit > 0) & (unit <= n_contaminated)) * after
+    relative = 1 + common + season + festive + noise * _autoregression(*shape, rho, rng) + reaction
+    return Panel(
+        outcome=level * relative,
+        treated=(unit == 0) & after,
+        units=("country", *(f"donor{i:02d}" for i in range(1, n_donors + 1))),
+        periods=tuple(dt.date(2024, 1, 1) + dt.timedelta(days=int(d)) for d in day),
+        unit_name="country",
+        frequency="day",
+        season=7,
     )
 
 

@@ -1,0 +1,24 @@
+"""What the checks of methods with donors share: shares of weights that may be negative, and the reach of an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from causalbench.values import Interval
+
+WEIGHT = 1e-4
+"""Donors with less weight than this, in absolute value, count as having none."""
+
+
+def gross_shares(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return each donor's share of the absolute weights, largest first; donors without weight are left out."""
+    total = sum(abs(weight) for weight in weights.values())
+    used = {unit: abs(weight) / total for unit, weight in weights.items() if abs(weight) > WEIGHT}
+    return dict(sorted(used.items(), key=lambda item: (-item[1], item[0])))
+
+
+def half_width(interval: Interval | None) -> float | None:
+    """Return half the distance between an interval's ends; None where one is infinite or there is no interval."""
+    if interval is None or interval.lower is None or interval.upper is None:
+        return None
+    return (interval.upper - interval.lower) / 2

@@ -1,0 +1,129 @@
+"""Do other methods for the same question give the same answer?"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.random import Generator
+
+from causalbench.checks._donors import half_width
+from causalbench.data.audit import audit
+from causalbench.data.panel import Panel
+from causalbench.errors import DataError, RefusalError
+from causalbench.estimators import CATALOGUE as ESTIMATORS
+from causalbench.inference import CATALOGUE as INFERENCES
+from causalbench.protocols import Estimator
+from causalbench.values import CheckResult, Estimate, Interval
+from causalbench.wording import number
+
+_FAMILY = ("synthetic-control", "augmented-synthetic-control", "synthetic-did", "causal-impact")
+_CHEAP = 10_000
+"""With more cells than this, other methods are asked for their estimates alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodAgreement:
+    """The other methods for a launch in one or a few units, on the same panel.
+
+    Synthetic control, its augmented form, synthetic difference-in-differences and the Bayesian structural time series lean
+    on different assumptions about the path without the launch. Each is run with the study's choices where it knows the
+    same option, its defaults elsewhere, and the inference that it chooses itself (up to 10,000 cells, else without).
+    The estimates share all data, so they should lie much closer together than either's uncertainty: an estimate further
+    from the study's own than the half width of the study's interval asks for review (where that is unbounded, than the
+    median half width of the others'). Two methods that each show an effect, of opposite signs, fail. Both limits are
+    conventions. A method that can't answer is named with its reason.
+    """
+
+    question: ClassVar[str] = "Do other methods for the same question give the same answer?"
+
+    def run(
+        self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator
+    ) -> CheckResult | None:
+        """Run the rest of the family and compare."""
+        if estimate.estimator not in _FAMILY:
+            return None
+        conclude = partial(CheckResult, name="method-agreement", question=self.question)
+        level = estimate.interval.level if estimate.interval else 0.9
+        own = _row(estimate.estimator, estimate.inference, estimate.value, estimate.interval)
+        others = [name for name in _FAMILY if name in ESTIMATORS.names() and name != estimate.estimator]
+        rows = [own, *(_ask(name, estimator, data, level=level, rng=rng) for name in others)]
+        answers = [row for row in rows[1:] if row["value"] is not None]
+        refusals = "".join(f" {row['method']} can't answer: {row['refusal']}." for row in rows if row["refusal"])
+        table = {"methods": rows}
+        if not answers:
+            reason = f"No other method of the family answers here.{refusals}"
+            return conclude(verdict="not_evaluable", reason=reason, remedy="Look at the other checks.", table=table)
+        told = ", ".join(f"{row['method']} {number(row['value'])}" for row in answers)
+        reason = f"Beside {number(estimate.value)} here: {told}.{refusals}"
+        width = _reach(rows)
+        distance = max(abs(row["value"] - estimate.value) for row in answers)
+        if width is None:
+            reason += " No interval has two ends to judge the distance by."
+            return conclude(verdict="not_evaluable", reason=reason, remedy="Look at the figure.", table=table)
+        conclude = partial(conclude, statistic=distance / width, threshold=1.0, table=table)
+        reason += f" The furthest is {distance / width:.0%} of an interval's half width away."
+        if len({math.copysign(1, row["value"]) for row in rows if row["shown"]}) > 1:
+            reason += " Two of them show effects of opposite signs."
+            return conclude(
+                verdict="fail", reason=reason, remedy="Find out which assumption fails before using any of them."
+            )
+        agree = distance <= width
+        remedy = (
+            ""
+            if agree
+            else "Compare their paths before the launch, and lean on the one that predicts held-out periods."
+        )
+        return conclude(verdict="pass" if agree else "review", reason=reason, remedy=remedy)
+
+
+def _ask(name: str, own: Estimator[Panel], data: Panel, *, level: float, rng: Generator) -> dict[str, Any]:
+    """Audit, fit and infer with another method; a refusal is its answer."""
+    made: Any = ESTIMATORS.create(name, _shared_options(own, ESTIMATORS.load(name)))
+    if hasattr(made, "seed"):
+        made = dataclasses.replace(made, seed=int(rng.integers(2**31)))
+    estimator: Estimator[Panel] = made
+    try:
+        used, _ = audit(estimator.sample(data), estimator.requires, method=name)
+        fit = estimator.fit(used)
+        if data.outcome.size > _CHEAP:
+            return _row(name, None, fit.effect, None)
+        inference = estimator.default_inference(used)
+        found = INFERENCES.create(inference).infer(estimator, used, fit, level=level, rng=rng)
+    except (DataError, RefusalError) as refusal:
+        return _row(name, None, None, None, refusal=refusal.message)
+    return _row(name, inference, fit.effect, found.interval)
+
+
+def _shared_options(own: Estimator[Panel], other: type[Any]) -> dict[str, Any]:
+    """Return the options of one method that another has too, with the same choices."""
+    mine, theirs = typing.get_type_hints(type(own)), typing.get_type_hints(other)
+    names = {field.name for field in dataclasses.fields(own)} & {field.name for field in dataclasses.fields(other)}  # type: ignore[arg-type]
+    return {name: getattr(own, name) for name in sorted(names) if mine[name] == theirs[name]}
+
+
+def _row(
+    method: str, inference: str | None, value: float | None, interval: Interval | None, *, refusal: str = ""
+) -> dict[str, Any]:
+    shown = interval is not None and not interval.empty and not interval.contains(0.0)
+    return {
+        "method": method,
+        "inference": inference,
+        "value": value,
+        "interval": interval,
+        "shown": shown,
+        "refusal": refusal,
+    }
+
+
+def _reach(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return half the width of the study's interval, where it is unbounded the median of the others'."""
+    own, *others = (half_width(row["interval"]) for row in rows)
+    bounded = [width for width in others if width is not None]
+    return own if own is not None else float(np.median(bounded)) if bounded else None

@@ -1,0 +1,147 @@
+r"""Which series move on their own account at a date that all share?
+
+Every series is taken about its mean and in units of its standard deviation before the date, and compared with the weighted
+mean of the others that follows it best there. How far the mean gap :math:`\bar g_j` from the date on is unusual is judged
+twice. Against the series' own history: by the standard deviation that a mean of as many periods has under the AR(1) law with
+the variance and autocorrelation of its gap before,
+
+.. math:: \operatorname{var}(\bar g) = \frac{\sigma^2}{m} \Bigl[1 + 2 \sum_{k=1}^{m-1} \bigl(1 - \tfrac km\bigr) \rho^k\Bigr],
+
+both shrunk towards the median series as if 20 more periods of it had been seen. Then against the other series: the ratios
+:math:`z_j` are divided by their own robust spread, so that whatever the law gets wrong for all alike cancels. A series reacts
+when its p-value, by Student's t with half as many degrees of freedom as
+there are series, and at most a third of the periods before, times the number of series is at
+most the size asked for. The most unusual one is set aside and the rest judged again without it, until none reacts; at the
+end each one set aside is held against the rest, and comes back where it only mirrored another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from causalbench.numerics.donor_gaps import gaps_among
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+FEWEST_SERIES, FEWEST_PERIODS = 6, 10
+"""With fewer series, or fewer periods before the date, there is no spread to judge by."""
+
+_RIDGE = 1.0
+_LIKE_PERIODS = 20
+_KEPT = 0.8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reactions:
+    """How unusual each series is from the date on, against the series that don't react; arrays have shape (n_series,).
+
+    Attributes
+    ----------
+    suspect
+        Whether it reacts.
+    gap
+        Mean gap from the date on, in units of the outcome.
+    z
+        That gap over its spread; of order one where nothing happens.
+    p_value
+        Two-sided, times the number of series, at most 1.
+    limit
+        Mean gap from which on it would have been found, in units of the outcome.
+    """
+
+    suspect: BoolArray
+    gap: FloatArray
+    z: FloatArray
+    p_value: FloatArray
+    limit: FloatArray
+
+
+def find_reactions(series: FloatArray, n_pre: int, *, size: float) -> Reactions:
+    """Find the series that react at a date.
+
+    Parameters
+    ----------
+    series
+        Shape (n_series, n_periods), without gaps; a series that doesn't move before the date can't be judged.
+    n_pre
+        Number of periods before the date.
+    size
+        Probability, at most, that any series is found where none reacts.
+
+    Raises
+    ------
+    ValueError
+        With fewer than six series, fewer than ten periods before the date, or one that doesn't move before it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> series = np.random.default_rng(0).normal(size=(12, 60))
+    >>> series[3, 50:] += 3
+    >>> np.flatnonzero(find_reactions(series, 50, size=0.05).suspect).tolist()
+    [3]
+    """
+    unit = series[:, :n_pre].std(axis=1, keepdims=True)
+    if len(series) < FEWEST_SERIES or n_pre < FEWEST_PERIODS or not unit.min() > 0:
+        raise ValueError(f"{len(series)} series and {n_pre} periods before the date can't be judged")
+    scaled = (series - series[:, :n_pre].mean(axis=1, keepdims=True)) / unit
+    suspect = np.zeros(len(series), dtype=bool)
+    while (~suspect).sum() >= max(FEWEST_SERIES, len(series) / 2):
+        kept = np.flatnonzero(~suspect)
+        means, errors = _means(gaps_among(scaled[kept], n_pre, rel_ridge=_RIDGE), n_pre)
+        z = means / errors / _spread(means / errors)
+        worst = int(np.argmax(np.abs(z)))
+        if 2 * stats.t.sf(abs(z[worst]), _degrees(len(kept), n_pre)) * len(kept) > size:
+            break
+        suspect[kept[worst]] = True
+    return _against_rest(scaled, n_pre, suspect, unit=unit[:, 0], size=size)
+
+
+def _against_rest(scaled: FloatArray, n_pre: int, suspect: BoolArray, *, unit: FloatArray, size: float) -> Reactions:
+    """Judge the unsuspected among each other, and each suspect as one more of them."""
+    kept = np.flatnonzero(~suspect)
+    means, errors = (np.zeros(len(scaled)) for _ in range(2))
+    means[kept], errors[kept] = _means(gaps_among(scaled[kept], n_pre, rel_ridge=_RIDGE), n_pre)
+    for j in np.flatnonzero(suspect):
+        joined = _means(gaps_among(scaled[np.append(kept, j)], n_pre, rel_ridge=_RIDGE), n_pre)
+        means[j], errors[j] = joined[0][-1], joined[1][-1]
+    errors *= _spread(means[kept] / errors[kept])
+    z, degrees = means / errors, _degrees(len(kept), n_pre)
+    p_value = np.minimum(2 * stats.t.sf(np.abs(z), degrees) * len(kept), 1.0)
+    limit = float(stats.t.isf(size / 2 / len(kept), degrees)) * errors * unit
+    return Reactions(suspect=suspect & (p_value <= size), gap=means * unit, z=z, p_value=p_value, limit=limit)
+
+
+def _means(gaps: FloatArray, n_pre: int) -> tuple[FloatArray, FloatArray]:
+    """Return mean gaps from the date on, and the standard deviation that each series' own history gives them."""
+    before, means = gaps[:, :n_pre], gaps[:, n_pre:].mean(axis=1)
+    variance = (before**2).mean(axis=1)
+    correlation = (before[:, 1:] * before[:, :-1]).mean(axis=1) / np.maximum(variance, np.finfo(float).tiny)
+    variance, correlation = (_shrunk(values, n_pre) for values in (variance, correlation))
+    m = gaps.shape[1] - n_pre
+    lags = np.arange(1, m)
+    inflation = 1 + 2 * ((1 - lags / m) * np.clip(correlation, -0.9, 0.99)[:, None] ** lags).sum(axis=1)
+    errors: FloatArray = np.sqrt(variance * inflation / m)
+    return means, errors
+
+
+def _shrunk(values: FloatArray, n_periods: int) -> FloatArray:
+    middle = np.median(values)
+    shrunk: FloatArray = (n_periods * values + _LIKE_PERIODS * middle) / (n_periods + _LIKE_PERIODS)
+    return shrunk
+
+
+def _spread(ratios: FloatArray) -> float:
+    """Return the standard deviation about zero by the smallest 80% of the ratios, as if they were normal."""
+    squares = np.sort(ratios**2)[: int(np.ceil(_KEPT * len(ratios)))]
+    edge = stats.norm.ppf((1 + _KEPT) / 2)
+    return float(np.sqrt(squares.mean() / (1 - 2 * edge * stats.norm.pdf(edge) / _KEPT)))
+
+
+def _degrees(n_series: int, n_pre: int) -> float:
+    return min(n_series / 2, n_pre / 3)
