@@ -39,6 +39,27 @@ def interval_text(interval: Mapping[str, Any] | None) -> str:
     return " or ".join(parts)
 
 
+def interval_name(estimate: Mapping[str, Any]) -> str:
+    """Say what an estimate's interval is a set of, such as ``90% conformal set of a constant effect``.
+
+    Tests that are inverted suppose one effect for all periods; standard errors, posteriors and bands by period don't.
+    """
+    interval = estimate["interval"]
+    if interval is None:
+        return "interval"
+    constant = estimate["std_error"] is None and estimate["path_bands"] is None
+    what = "interval" if interval["kind"] == "credible" else "set"
+    of = "a constant effect" if constant else "the average effect"
+    return f"{100 * interval['level']:g}% {interval['kind']} {what} of {of}"
+
+
+def evidence_text(estimate: Mapping[str, Any]) -> str:
+    """Write the p-value; for a posterior, which has none, its tail."""
+    if estimate["posterior_tail"] is not None:
+        return f"posterior tail {number(estimate['posterior_tail'])}"
+    return "not computed" if estimate["p_value"] is None else f"p = {number(estimate['p_value'])}"
+
+
 def counted(n: int, word: str) -> str:
     """Write a count with its noun."""
     return f"{n} {word}" if n == 1 else f"{n} {word}s"

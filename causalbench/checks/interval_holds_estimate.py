@@ -18,7 +18,8 @@ from causalbench.wording import number
 class IntervalHoldsEstimate:
     """Inverted tests suppose a constant effect; a set that is empty or misses the estimate shows that none fits.
 
-    An interval around the estimate by its standard error holds it by construction, so that the question doesn't arise.
+    An interval around the estimate by its standard error, and one with bands by period, as of a posterior, don't suppose
+    that, so that the question doesn't arise.
     """
 
     question: ClassVar[str] = "Does one constant effect fit what happened after the launch?"
@@ -27,7 +28,7 @@ class IntervalHoldsEstimate:
         self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator
     ) -> CheckResult | None:
         """Hold the estimate against its own set."""
-        if estimate.std_error is not None:
+        if estimate.std_error is not None or estimate.path_bands is not None:
             return None
         conclude = partial(CheckResult, name="interval-holds-estimate", question=self.question)
         interval = estimate.interval

@@ -50,19 +50,22 @@ class PlaceboInTime:
         except RefusalError as refusal:
             reason = f"The method can't be applied to a mock launch here: {refusal.message}."
             return conclude(verdict="not_evaluable", reason=reason, remedy="Look at the other checks.")
-        if result.p_value is None or result.interval is None:
-            reason = "The inference gives no p-value for the mock launch."
+        if result.interval is None:
+            reason = "The inference gives no interval for the mock launch."
             return conclude(verdict="not_evaluable", reason=reason)
         found = not result.interval.contains(0.0)
+        bayesian = result.posterior_tail is not None
+        probability = result.posterior_tail if bayesian else result.p_value
+        how_sure = f"{'posterior tail' if bayesian else 'p ='} {number(probability)}"
         reason = (
             f"With a mock launch at {mock.periods[mock.n_pre]} the effect would be {number(fit.effect)} "
-            f"(p = {result.p_value:.3g}), beside {number(estimate.value)} after the real one."
+            f"({how_sure}), beside {number(estimate.value)} after the real one."
         )
         return conclude(
             verdict="review" if found else "pass",
             reason=reason,
             remedy="Look for another event before the launch, or for groups that drifted apart." if found else "",
-            statistic=result.p_value,
-            threshold=1 - level,
+            statistic=probability,
+            threshold=(1 - level) / 2 if bayesian else 1 - level,
             table={"mock_launch": mock.periods[mock.n_pre], "n_periods": length, "effect": fit.effect},
         )

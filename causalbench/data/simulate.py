@@ -158,7 +158,7 @@ def single_launch_panel(
     n_post: int = 14,
     effect: float = 0.04,
     n_contaminated: int = 2,
-    contamination: float = 0.04,
+    contamination: float = 0.06,
     holiday: float = 0.1,
     rho: float = 0.5,
     noise: float = 0.01,

@@ -7,7 +7,7 @@ from typing import Any
 
 from causalbench.artifacts import plain
 from causalbench.study import Study
-from causalbench.values import CheckResult, Estimate
+from causalbench.values import CheckResult, Estimate, Interval
 from causalbench.wording import interval_text, number
 
 _HOW_CHOSEN = {
@@ -36,9 +36,13 @@ def headline(study: Study, estimate: Estimate, checks: Iterable[CheckResult]) ->
 
 
 def _verdict(estimate: Estimate) -> str:
-    if estimate.interval is not None and estimate.interval.empty:
+    """Judge by the test; where there is an interval without one, as of a posterior, by whether it leaves out zero."""
+    if estimate.interval is None:
+        return "not computed"
+    if estimate.interval.empty:
         return "misfit"
-    return {None: "not computed", True: "shown", False: "not shown"}[estimate.rejected]
+    shown = not estimate.interval.contains(0.0) if estimate.rejected is None else estimate.rejected
+    return "shown" if shown else "not shown"
 
 
 def _sentence(estimate: Estimate, verdict: str) -> str:
@@ -65,8 +69,10 @@ def _answer(estimate: Estimate) -> str:
 
 
 def _why(estimate: Estimate, verdict: str) -> str:
-    if estimate.interval is None or estimate.p_value is None:
-        return estimate.warnings[-1] if estimate.warnings else "The inference gives no p-value here."
+    if estimate.interval is None:
+        return estimate.warnings[-1] if estimate.warnings else "The inference gives no interval here."
+    if estimate.p_value is None:
+        return _why_without_test(estimate, estimate.interval, verdict)
     level, limit = estimate.interval.level, 1 - estimate.interval.level
     if verdict == "misfit":
         return f"The test rejects every constant effect (p = {estimate.p_value:.3g} for none). Look at the effect by period."
@@ -78,3 +84,15 @@ def _why(estimate: Estimate, verdict: str) -> str:
     if estimate.interval.lower is None or estimate.interval.upper is None:
         return f"{text}this test can't bound the effect here."
     return f"{text}effects as large as the set's ends are compatible too."
+
+
+def _why_without_test(estimate: Estimate, interval: Interval, verdict: str) -> str:
+    """Say what an interval without a p-value tells about no effect; of a posterior also the tail beyond zero."""
+    name = f"{100 * interval.level:g}% {interval.kind} interval"
+    text = f"The {name} leaves out zero" if verdict == "shown" else f"The {name} holds zero"
+    if estimate.posterior_tail is not None:
+        side = "below" if estimate.value > 0 else "above"
+        text += f": the posterior probability of an effect {side} zero is {estimate.posterior_tail:.3g}"
+    if verdict == "shown":
+        return f"{text}."
+    return f"{text}. That is not proof of no effect; effects as large as its ends are compatible too."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from causalbench.report import figures, rollout
 from causalbench.report.canvas import Drawing
-from causalbench.wording import interval_text, number
+from causalbench.wording import evidence_text, interval_name, interval_text, number
 
 _ROWS = 120
 
@@ -37,13 +37,16 @@ def render(evidence: Mapping[str, Any], drawings: Mapping[str, list[Drawing]]) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "number": number,
         "signed": lambda value: number(value, sign=True),
         "interval": interval_text,
+        "interval_name": interval_name,
+        "evidence": evidence_text,
         "mathml": lambda latex: Markup(convert(latex, display="block")),  # noqa: S704 - our own equations
         "picture": lambda drawing: Markup(drawing.inline()),  # noqa: S704 - drawn here, text escaped by the drawing
     }
+    environment.filters |= filters
     sections = [_section(evidence, estimate, drawings) for estimate in evidence["estimates"]]
     sections.sort(key=lambda section: section["metric"] != evidence["headline"]["metric"])
     return environment.get_template("report.html.jinja").render(evidence=evidence, sections=sections)
@@ -54,7 +57,8 @@ def _section(
 ) -> dict[str, Any]:
     """Collect what the page shows of one metric."""
     metric, path, start = estimate["metric"], estimate["path"], estimate["n_pre"]
-    rows = zip(*(path[key][start:] for key in ("periods", "observed", "counterfactual", "effect")), strict=True)
+    columns = [path[key][start:] for key in ("periods", "observed", "counterfactual", "effect")]
+    rows = zip(*columns, _bands(estimate)[start:], strict=True)
     audit = evidence["audits"][metric]
     declared = next(item for item in evidence["study"]["metric"] if item["name"] == metric)
     weights = sorted((estimate["weights"] or {}).items(), key=lambda item: (-item[1], item[0]))
@@ -72,6 +76,15 @@ def _section(
         "rows": list(rows)[:_ROWS],
         "weights": [(unit, weight) for unit, weight in weights if weight >= 1e-4],
     }
+
+
+def _bands(estimate: Mapping[str, Any]) -> list[str]:
+    """Write the band of every period."""
+    bands = estimate["path_bands"]
+    if bands is None:
+        return [""] * len(estimate["path"]["periods"])
+    ends = zip(bands["lower"], bands["upper"], strict=True)
+    return [interval_text(None if None in end else {"segments": [end]}) for end in ends]
 
 
 def _weighting(evidence: Mapping[str, Any], estimate: Mapping[str, Any]) -> str:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from causalbench.wording import counted, interval_text, number, percent
+from causalbench.wording import counted, interval_name, interval_text, number, percent
 
 
 def estimate_text(estimate: Mapping[str, Any]) -> str:
     """Write one estimate as a few aligned lines."""
-    detail, interval = estimate["detail"], estimate["interval"]
-    level = percent(interval["level"]).replace(".0%", "%") if interval else ""
+    detail, interval, tail = estimate["detail"], estimate["interval"], estimate["posterior_tail"]
     by_cohort = "group_time" in detail or "aggregates" in detail
     after = "each from its launch on" if by_cohort else f"{estimate['n_post']} periods"
     before = f"{counted(estimate['n_pre'], 'period')} before the {'first ' if by_cohort else ''}launch"
     rows = [
         ("effect", f"{number(estimate['value'])} {estimate['estimand']['units']}"),
-        (f"{level} {interval['kind']} set" if interval else "interval", interval_text(interval)),
-        ("p-value", number(estimate["p_value"])),
+        (interval_name(estimate).partition(" of ")[0], interval_text(interval)),
+        ("p-value", number(estimate["p_value"])) if tail is None else ("posterior tail", number(tail)),
         ("standard error", number(estimate["std_error"])) if estimate["std_error"] is not None else None,
         ("relative", percent(detail["relative"], sign=True)) if detail["relative"] is not None else None,
         ("total", f"{number(detail['incremental'])} over {estimate['n_treated']} treated, {after}")

@@ -23,7 +23,7 @@ from causalbench.report.canvas import (
     short,
     to_svg,
 )
-from causalbench.wording import interval_text, number
+from causalbench.wording import interval_name, interval_text, number
 
 PLACE = 10
 
@@ -39,14 +39,19 @@ _SEVERAL = (
 )
 
 
-def draw(evidence: Mapping[str, Any], metric: str) -> Drawing:
-    """Draw observed and counterfactual path, and below it their difference with the set of effects."""
+def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
+    """Draw observed and counterfactual path, and below it their difference with the set of effects.
+
+    None where there are bands by period: the picture with bands shows the same and more.
+    """
     estimate = find_estimate(evidence, metric)
+    if estimate["path_bands"] is not None:
+        return None
     path, start = estimate["path"], estimate["n_pre"]
     x = positions(path["periods"])
     launches = [period for period, _ in evidence["audits"][metric]["launches"]]
     with canvas(height=4.6, rows=2, ratios=(3, 2)) as (figure, (upper, lower)):
-        _draw_paths(upper, x, path)
+        draw_paths(upper, x, path)
         upper.set_title(f"{short(metric)}: what happened, and what would have happened without the launch")
         upper.set_ylabel(short(metric))
         legend_above(upper, ncols=2)
@@ -73,7 +78,8 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing:
     )
 
 
-def _draw_paths(axes: Axes, x: list[Any], path: Mapping[str, Any]) -> None:
+def draw_paths(axes: Axes, x: list[Any], path: Mapping[str, Any]) -> None:
+    """Draw the treated units' mean and its estimated path without the launch."""
     axes.plot(x, path["observed"], color=OBSERVED, linewidth=1.6, label="observed, mean of the treated")
     axes.plot(
         x,
@@ -108,8 +114,7 @@ def _draw_interval(axes: Axes, x: list[Any], estimate: Mapping[str, Any]) -> Non
     room = 0.1 * (max(values) - min(values)) or 1.0
     bottom, top = min(values) - room, max(values) + room
     axes.set_ylim(bottom, top)
-    what = "a constant effect" if estimate["std_error"] is None else "the average effect"
-    label = f"{100 * interval['level']:g}% set of {what}" if interval else ""
+    label = interval_name(estimate)
     for low, high in interval["segments"] if interval else []:
         span = (bottom if low is None else low, top if high is None else high)
         if len(x) > 1:
