@@ -31,9 +31,11 @@ class ContaminationScreen:
     at a size of 5% corrected for their number (see ``numerics/reactions.py``). Suspects with more than 30% of the absolute
     weight fail, with less ask for review, and the effect without them is told. The 30% are a convention. Where even the
     reaction that would just go unnoticed could, through a donor's weight, make up half of the effect, the screen can't
-    tell. In simulated panels without any reaction, 30 donors and 180 days before the launch, it names a donor in 2 to 3%
-    of them, and in at most 6% of panels with a short or very persistent history; ``tests/simulation`` holds both. Methods
-    that compare changes (with an event study) have tests of their own.
+    tell. Simulated with 30 donors, 180 days before the launch and 14 after it, the screen names a donor in 1.6% of clean
+    panels (2,000 draws, Monte Carlo error 0.3), and in up to 5% with a short history, very persistent noise, or tails as
+    heavy as Student's t with 3 degrees of freedom. Two donors that react by 4, 5 or 6% of their level, where the noise of
+    a day is 1% of it, are both named in 85, 95 and 98% (1,000 draws). Methods that compare changes (with an event study)
+    have tests of their own.
     """
 
     question: ClassVar[str] = "Did a donor react at the launch date itself?"
@@ -143,8 +145,10 @@ def _nothing(
     )
     most = max((shares.get(name, 0.0) * limit for name, limit in zip(names, found.limit, strict=True)), default=0.0)
     if most > HALF * abs(estimate.value):
-        reason += f" Through the weights that could make up {number(most, digits=2)} of the effect of "
-        reason += f"{number(estimate.value)}, so the screen can't tell."
+        reason += (
+            f" Through a donor's weight one could move the effect by {number(most, digits=2)}, beside an estimate of "
+        )
+        reason += f"{number(estimate.value)}: the screen can't tell."
         return conclude(
             verdict="not_evaluable", reason=reason, remedy="Ask each heavy donor what happened there.", table=table
         )

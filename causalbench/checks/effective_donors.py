@@ -43,8 +43,8 @@ class EffectiveDonors:
         largest, share = next(iter(shares.items()))
         negative = -sum(weight for weight in estimate.weights.values() if weight < -WEIGHT)
         reason = (
-            f"{counted(len(shares), 'donor')} of {len(estimate.weights)} {'has' if len(shares) == 1 else 'have'} weight, as "
-            f"concentrated as {number:.1f} with equal weights. {largest} has the most, {share:.0%}."
+            f"{len(shares)} of {counted(len(estimate.weights), 'donor')} {'has' if len(shares) == 1 else 'have'} weight, as "
+            f"concentrated as {number:.1f} donors with equal weights would be. {largest} has the most, {share:.0%}."
         )
         if negative:
             reason += f" Negative weights of {negative:.2f} in total reach beyond what donors did."

@@ -50,13 +50,13 @@ class PlaceboInTime:
         except RefusalError as refusal:
             reason = f"The method can't be applied to a mock launch here: {refusal.message}."
             return conclude(verdict="not_evaluable", reason=reason, remedy="Look at the other checks.")
-        if result.interval is None:
-            reason = "The inference gives no interval for the mock launch."
-            return conclude(verdict="not_evaluable", reason=reason)
-        found = not result.interval.contains(0.0)
         bayesian = result.posterior_tail is not None
         probability = result.posterior_tail if bayesian else result.p_value
-        how_sure = f"{'posterior tail' if bayesian else 'p ='} {number(probability)}"
+        if result.interval is None or probability is None:
+            reason = "The inference gives no interval with a p-value or a posterior tail for the mock launch."
+            return conclude(verdict="not_evaluable", reason=reason)
+        found = not result.interval.contains(0.0)
+        how_sure = f"{'posterior tail' if bayesian else 'p ='} {probability:.3g}"
         reason = (
             f"With a mock launch at {mock.periods[mock.n_pre]} the effect would be {number(fit.effect)} "
             f"({how_sure}), beside {number(estimate.value)} after the real one."

@@ -8,11 +8,11 @@ the variance and autocorrelation of its gap before,
 .. math:: \operatorname{var}(\bar g) = \frac{\sigma^2}{m} \Bigl[1 + 2 \sum_{k=1}^{m-1} \bigl(1 - \tfrac km\bigr) \rho^k\Bigr],
 
 both shrunk towards the median series as if 20 more periods of it had been seen. Then against the other series: the ratios
-:math:`z_j` are divided by their own robust spread, so that whatever the law gets wrong for all alike cancels. A series reacts
-when its p-value, by Student's t with half as many degrees of freedom as
-there are series, and at most a third of the periods before, times the number of series is at
-most the size asked for. The most unusual one is set aside and the rest judged again without it, until none reacts; at the
-end each one set aside is held against the rest, and comes back where it only mirrored another.
+:math:`z_j` are divided by their own robust spread, so that whatever the law gets wrong for all alike cancels. A mean counts
+up to twice the median gap, so that a single outlier is no reaction. A series reacts when its p-value, by Student's t, times
+the number of series is at most the size asked for; the degrees of freedom are half the number of series, but at most a third
+of the periods before the date. The most unusual series is set aside and the rest judged again without it, until none reacts;
+at the end each one set aside is held against the rest, and comes back where it only mirrored another.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ FEWEST_SERIES, FEWEST_PERIODS = 6, 10
 _RIDGE = 1.0
 _LIKE_PERIODS = 20
 _KEPT = 0.8
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,11 +48,11 @@ class Reactions:
     gap
         Mean gap from the date on, in units of the outcome.
     z
-        That gap over its spread; of order one where nothing happens.
+        As much of that gap as lasts, over its spread; of order one where nothing happens.
     p_value
         Two-sided, times the number of series, at most 1.
     limit
-        Mean gap from which on it would have been found, in units of the outcome.
+        Lasting gap from which on it would have been found, in units of the outcome.
     """
 
     suspect: BoolArray
@@ -93,8 +94,8 @@ def find_reactions(series: FloatArray, n_pre: int, *, size: float) -> Reactions:
     suspect = np.zeros(len(series), dtype=bool)
     while (~suspect).sum() >= max(FEWEST_SERIES, len(series) / 2):
         kept = np.flatnonzero(~suspect)
-        means, errors = _means(gaps_among(scaled[kept], n_pre, rel_ridge=_RIDGE), n_pre)
-        z = means / errors / _spread(means / errors)
+        judged = _judge(gaps_among(scaled[kept], n_pre, rel_ridge=_RIDGE), n_pre)
+        z = judged.lasting / judged.error / _spread(judged.mean / judged.error)
         worst = int(np.argmax(np.abs(z)))
         if 2 * stats.t.sf(abs(z[worst]), _degrees(len(kept), n_pre)) * len(kept) > size:
             break
@@ -102,32 +103,47 @@ def find_reactions(series: FloatArray, n_pre: int, *, size: float) -> Reactions:
     return _against_rest(scaled, n_pre, suspect, unit=unit[:, 0], size=size)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Judged:
+    """Mean gap from the date on, as much of it as lasts, and the standard deviation that a series' own history gives it."""
+
+    mean: FloatArray
+    lasting: FloatArray
+    error: FloatArray
+
+
 def _against_rest(scaled: FloatArray, n_pre: int, suspect: BoolArray, *, unit: FloatArray, size: float) -> Reactions:
     """Judge the unsuspected among each other, and each suspect as one more of them."""
     kept = np.flatnonzero(~suspect)
-    means, errors = (np.zeros(len(scaled)) for _ in range(2))
-    means[kept], errors[kept] = _means(gaps_among(scaled[kept], n_pre, rel_ridge=_RIDGE), n_pre)
+    mean, lasting, error = (np.zeros(len(scaled)) for _ in range(3))
+    clean = _judge(gaps_among(scaled[kept], n_pre, rel_ridge=_RIDGE), n_pre)
+    mean[kept], lasting[kept], error[kept] = clean.mean, clean.lasting, clean.error
     for j in np.flatnonzero(suspect):
-        joined = _means(gaps_among(scaled[np.append(kept, j)], n_pre, rel_ridge=_RIDGE), n_pre)
-        means[j], errors[j] = joined[0][-1], joined[1][-1]
-    errors *= _spread(means[kept] / errors[kept])
-    z, degrees = means / errors, _degrees(len(kept), n_pre)
+        joined = _judge(gaps_among(scaled[np.append(kept, j)], n_pre, rel_ridge=_RIDGE), n_pre)
+        mean[j], lasting[j], error[j] = joined.mean[-1], joined.lasting[-1], joined.error[-1]
+    error *= _spread(clean.mean / clean.error)
+    z, degrees = lasting / error, _degrees(len(kept), n_pre)
     p_value = np.minimum(2 * stats.t.sf(np.abs(z), degrees) * len(kept), 1.0)
-    limit = float(stats.t.isf(size / 2 / len(kept), degrees)) * errors * unit
-    return Reactions(suspect=suspect & (p_value <= size), gap=means * unit, z=z, p_value=p_value, limit=limit)
+    limit = float(stats.t.isf(size / 2 / len(kept), degrees)) * error * unit
+    return Reactions(suspect=suspect & (p_value <= size), gap=mean * unit, z=z, p_value=p_value, limit=limit)
 
 
-def _means(gaps: FloatArray, n_pre: int) -> tuple[FloatArray, FloatArray]:
-    """Return mean gaps from the date on, and the standard deviation that each series' own history gives them."""
-    before, means = gaps[:, :n_pre], gaps[:, n_pre:].mean(axis=1)
-    variance = (before**2).mean(axis=1)
-    correlation = (before[:, 1:] * before[:, :-1]).mean(axis=1) / np.maximum(variance, np.finfo(float).tiny)
+def _judge(gaps: FloatArray, n_pre: int) -> _Judged:
+    """Hold every series' gaps from the date on against its own before it."""
+    before, after = gaps[:, :n_pre], gaps[:, n_pre:]
+    variance = np.maximum((before**2).mean(axis=1), _ROUNDING**2)
+    correlation = (before[:, 1:] * before[:, :-1]).mean(axis=1) / variance
     variance, correlation = (_shrunk(values, n_pre) for values in (variance, correlation))
-    m = gaps.shape[1] - n_pre
+    m = after.shape[1]
     lags = np.arange(1, m)
     inflation = 1 + 2 * ((1 - lags / m) * np.clip(correlation, -0.9, 0.99)[:, None] ** lags).sum(axis=1)
-    errors: FloatArray = np.sqrt(variance * inflation / m)
-    return means, errors
+    mean, middle = after.mean(axis=1), np.median(after, axis=1)
+    side = np.sign(mean)
+    return _Judged(
+        mean=mean,
+        lasting=side * np.minimum(np.abs(mean), 2 * np.maximum(side * middle, 0.0)),
+        error=np.sqrt(variance * inflation / m),
+    )
 
 
 def _shrunk(values: FloatArray, n_periods: int) -> FloatArray:
@@ -140,7 +156,7 @@ def _spread(ratios: FloatArray) -> float:
     """Return the standard deviation about zero by the smallest 80% of the ratios, as if they were normal."""
     squares = np.sort(ratios**2)[: int(np.ceil(_KEPT * len(ratios)))]
     edge = stats.norm.ppf((1 + _KEPT) / 2)
-    return float(np.sqrt(squares.mean() / (1 - 2 * edge * stats.norm.pdf(edge) / _KEPT)))
+    return max(_ROUNDING, float(np.sqrt(squares.mean() / (1 - 2 * edge * stats.norm.pdf(edge) / _KEPT))))
 
 
 def _degrees(n_series: int, n_pre: int) -> float:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from causalbench.checks import CATALOGUE
-from causalbench.data.panel import Panel
 from causalbench.data.simulate import factor_panel
 from causalbench.decision.headline import headline
 from causalbench.errors import DataError, RefusalError
@@ -189,18 +188,6 @@ def test_a_fault_inside_a_check_is_not_swallowed(monkeypatch):
     monkeypatch.setattr(type(CATALOGUE), "create", lambda *_: Refusing(ValueError("a fault")))
     with pytest.raises(ValueError, match="a fault"):
         readout._checks(found, STUDY)
-
-
-def test_perfect_fit_with_more_donors_than_periods_is_overfitting():
-    donors = np.random.default_rng(1).normal(size=(30, 8))
-    outcome = np.vstack([donors[:3].mean(axis=0), donors])
-    treated = np.zeros(outcome.shape, dtype=bool)
-    treated[0, 5:] = True
-    panel = Panel(
-        outcome=outcome, treated=treated, units=tuple(f"u{i:02d}" for i in range(31)), periods=tuple(range(8))
-    )
-    assert verdict("pre-period-fit", panel, "synthetic-control", inference="placebo-rank") == "review"
-    assert verdict("placebo-in-space", panel, "synthetic-control", inference="placebo-rank") == "not_evaluable"
 
 
 def test_unbounded_set_is_not_said_to_have_ends():

@@ -172,7 +172,7 @@ def test_path_of_a_rollout_says_how_many_launches_it_mixes(rollout_evidence):
 def test_path_of_one_launch_keeps_the_set_and_the_mean():
     evidence = readout(Study.load(study_path("prop99"))).to_dict()
     drawing = effect_path.draw(evidence, "packs per head")
-    assert "90% set of a constant effect" in texts(drawing)
+    assert "90% placebo set of a constant effect" in texts(drawing)
     assert "The launch is at 1989." in drawing.alt
 
 
@@ -207,7 +207,7 @@ def test_page_of_a_rollout_says_all_in_plain_words(rollout_evidence):
     for title in ("Effect by time since the launch", "Who launched when", "averaged in other ways"):
         assert title in words
     assert "every unit counts the same" in words
-    assert "estimator group-time; inference cluster; control never_treated" in words
+    assert "estimator group-time; control never_treated; inference cluster" in words
     assert "Test that all effects before the launch are zero together" in words
     assert re.search(r"<details><summary>Every launch date in every period \(\d+ cells\)</summary>", text)
     assert not re.search(r"<(?:script|link|img|iframe)\b|@import|url\((?!#)", text)

@@ -53,7 +53,7 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         mark_launch(axes, x[start])
         label_periods(axes, x)
         axes.set_title("The gap without each donor that has weight")
-        axes.set_ylabel("observed less estimated path")
+        axes.set_ylabel(f"gap in {short(metric)}")
         legend_above(axes, ncols=3)
         svg = to_svg(figure)
     effects, left_out = table["effects"], len(table["gaps"])

@@ -52,7 +52,7 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         legend_above(axes, ncols=2)
         svg = to_svg(figure)
     total, drawn = len(table["units"]), len(controls)
-    notes = [f"{beyond} of them reach beyond the frame."] if beyond else []
+    notes = [f"{beyond} of them {'reaches' if beyond == 1 else 'reach'} beyond the frame."] if beyond else []
     notes += [f"{drawn} of {total} are drawn, evenly by rank."] if drawn < total else []
     notes += [f"{table['n_perfect']} fit perfectly before and are left out."] if table["n_perfect"] else []
     return Drawing(
