@@ -137,10 +137,10 @@ def _nothing(
 ) -> CheckResult:
     """Conclude where no donor is a suspect: what the screen would have noticed."""
     unnoticed = float(np.median(found.limit))
-    least = int(np.argmin(found.p_value))
+    most_unusual = int(np.argmax(np.abs(found.z)))
     reason = (
-        f"None of {len(names)} donors moves at the launch more than chance allows; the most unusual is {names[least]} "
-        f"(p = {found.p_value[least]:.2g} after correction for their number). A donor's reaction of less than about "
+        f"None of {len(names)} donors moves at the launch more than chance allows; the most unusual is {names[most_unusual]} "
+        f"(p = {found.p_value[most_unusual]:.2g} after correction for their number). A donor's reaction of less than about "
         f"{number(unnoticed, digits=2)} would go unnoticed."
     )
     most = max((shares.get(name, 0.0) * limit for name, limit in zip(names, found.limit, strict=True)), default=0.0)

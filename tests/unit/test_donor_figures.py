@@ -84,11 +84,11 @@ def test_three_panels_name_what_they_show(evidence):
     estimate = posterior(evidence["estimates"][0])
     drawing = posterior_panels.draw(evidence, METRIC)
     shown = texts(drawing)
-    assert {"95% credible band", "effect by period", "effect, running sum", METRIC} <= set(shown)
+    assert {"95% band", "effect by period", "effect, running sum", METRIC} <= set(shown)
     total = sum(estimate["path"]["effect"][estimate["n_pre"] :])
     assert f"which ends at {total:+.1f}" in drawing.alt
     assert "95% credible interval of the average effect: -30.00 to -9.000" in drawing.alt
-    assert "A band holds with 95% for one period" in drawing.caption
+    assert "The 95% bands (credible) hold for one period" in drawing.caption
 
 
 def test_panels_without_bands_of_the_running_sum_or_with_one_period(evidence):

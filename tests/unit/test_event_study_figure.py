@@ -207,7 +207,8 @@ def test_page_of_a_rollout_says_all_in_plain_words(rollout_evidence):
     for title in ("Effect by time since the launch", "Who launched when", "averaged in other ways"):
         assert title in words
     assert "every unit counts the same" in words
-    assert "estimator group-time; control never_treated; inference cluster" in words
+    assert "Chosen: estimator group-time; control never_treated;" in words
+    assert "inference cluster." in words
     assert "Test that all effects before the launch are zero together" in words
     assert re.search(r"<details><summary>Every launch date in every period \(\d+ cells\)</summary>", text)
     assert not re.search(r"<(?:script|link|img|iframe)\b|@import|url\((?!#)", text)

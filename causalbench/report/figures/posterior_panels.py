@@ -67,7 +67,7 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         f"{estimate['estimand']['units']}; {interval_name(estimate)}: {interval_text(estimate['interval'])}.",
         caption="Above: the treated units' mean and its estimated path without the launch (dashed vertical line: launch). "
         "Middle: their difference; before the launch it shows how well the method follows. Below: the difference summed up "
-        f"from the launch on, per treated unit. A band holds with {level} for one period looked at alone.",
+        f"from the launch on, per treated unit. The {level} bands ({bands['kind']}) hold for one period looked at alone.",
     )
 
 
