@@ -129,6 +129,15 @@ class ComparesChanges(Protocol[D_contra]):
 
 
 @runtime_checkable
+class LeavesOut(Protocol[D_contra]):
+    """An estimator whose effect can be recomputed without any one unit, its weights held."""
+
+    def effects_without(self, data: D_contra) -> FloatArray:
+        """Return the effect with each unit left out in turn, shape (n_units,); NaN where nothing is left to compare."""
+        ...
+
+
+@runtime_checkable
 class ImposesNull(Protocol[D_contra]):
     """An estimator that can be refitted to all periods under a hypothetical constant effect."""
 

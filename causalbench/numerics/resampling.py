@@ -46,6 +46,27 @@ def subsets(n: int, k: int, *, limit: int, n_drawn: int, rng: Generator) -> tupl
     return rows, exact
 
 
+def canonical_order(history: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return an order of units that their names, levels and what all share in a period leave as it is, shape (n_units,).
+
+    They are sorted by their changes from period to period, so that equal data in another order meet the same draws.
+
+    Parameters
+    ----------
+    history
+        Outcomes before the launch, shape (n_units, n_pre).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> canonical_order(np.array([[5.0, 7.0], [1.0, 2.0], [9.0, 9.5]])).tolist()
+    [2, 1, 0]
+    """
+    steps = np.diff(history, axis=1)
+    order: NDArray[np.int64] = np.lexsort((history[:, 0], *steps.T[::-1]))
+    return order
+
+
 def n_arrangements(labels: NDArray[np.int64]) -> float:
     """Return how many distinct orders a list of labels has; infinite above 1e15.
 
