@@ -129,11 +129,14 @@ class ComparesChanges(Protocol[D_contra]):
 
 
 @runtime_checkable
-class LeavesOut(Protocol[D_contra]):
-    """An estimator whose effect can be recomputed without any one unit, its weights held."""
+class WeighsPeriods(Protocol[D_contra]):
+    """An estimator with unit and time weights, the latter fitted to outcomes after the launch.
+
+    Taking an effect off a unit that serves as a control therefore moves its weights, and no longer its gap alone.
+    """
 
     def effects_without(self, data: D_contra) -> FloatArray:
-        """Return the effect with each unit left out in turn, shape (n_units,); NaN where nothing is left to compare."""
+        """Return the effect with each unit left out and the weights held, shape (n_units,); NaN where nothing is left."""
         ...
 
 

@@ -152,7 +152,11 @@ class AugmentedSyntheticControl:
     def null_residuals(self, data: Panel, effects: FloatArray) -> FloatArray:
         """Residuals over all periods when each constant effect is taken off the post period and weights refitted."""
         data = self.sample(data)
-        ridge, periods, treated = float(self.fit(data).diagnostics["ridge"]), slice(0, len(data.periods)), data.ever_treated
+        ridge, periods, treated = (
+            float(self.fit(data).diagnostics["ridge"]),
+            slice(0, len(data.periods)),
+            data.ever_treated,
+        )
         post = (np.arange(len(data.periods)) >= data.n_pre).astype(float)
         post = self._centred(post[None], periods)[0]
         series = self._centred(data.outcome, periods)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from causalbench.data.panel import Panel
-from causalbench.errors import RefusalError
+from causalbench.errors import RefusalError, listing
 from causalbench.numerics.covariance import t_p_value, t_quantile, uniform_quantile
 from causalbench.protocols import FEW_CLUSTERS
 from causalbench.values import Bands, EventStudy, Fit, Interval, Uncertainty
@@ -36,6 +36,33 @@ def require_clusters(data: Panel, *, what: str, inferences: tuple[str, ...]) -> 
         if "permutation" in inferences
         else "choose a method with permutation inference: did for one launch date, group-time for several",
     )
+
+
+def require_unit_resampling(data: Panel, *, what: str, inferences: tuple[str, ...]) -> None:
+    """Refuse to leave out or redraw units where a launch date has one unit, or where units belong to clusters.
+
+    Raises
+    ------
+    RefusalError
+        In these cases.
+    """
+    starts, counts = np.unique(data.first_treated[data.ever_treated], return_counts=True)
+    alone = [data.periods[start] for start in starts[counts == 1].tolist()]
+    if alone:
+        dates = f"one treated unit, {data.treated_units[0]}" if data.n_treated == 1 else f"one unit at {listing(alone)}"
+        raise RefusalError(
+            f"{what} need two treated units of every launch date, the data have {dates}: without it there is no estimate",
+            code="CB-D015",
+            remedy="use placebo inference, which needs one treated unit and several never treated"
+            if "placebo" in inferences
+            else "choose a method with placebo or permutation inference",
+        )
+    if data.n_clusters < len(data.units):
+        raise RefusalError(
+            f"{what} take unit by unit, but the units belong to clusters",
+            code="CB-D015",
+            remedy="sum each cluster to one unit, or choose a method with cluster inference",
+        )
 
 
 def is_perfect(data: Panel, fit: Fit, std_error: float) -> bool:

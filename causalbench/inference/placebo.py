@@ -14,7 +14,7 @@ from causalbench.errors import RefusalError
 from causalbench.inference import _wald
 from causalbench.numerics.resampling import arrangements, canonical_order, n_arrangements
 from causalbench.protocols import Estimator, FitsMany
-from causalbench.values import Fit, FloatArray, MethodCard, Uncertainty
+from causalbench.values import Fit, FloatArray, IntArray, MethodCard, Uncertainty
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +24,11 @@ class Placebo:
     The treated units are left out. Their launch dates are given to as many of the :math:`N_0` units never treated, drawn
     without replacement, and the estimator is applied to each such placebo:
 
-    .. math:: \widehat{se}^2 = \frac1B \sum_{b=1}^B (\hat\tau_b - \bar\tau)^2,
+    .. math:: \widehat{se}^2 = \frac{N_0}{N_0 - 1} \, \frac1B \sum_{b=1}^B (\hat\tau_b - \bar\tau)^2,
         \qquad \hat\tau \pm t_{N_0 - 1}\, \widehat{se}
 
-    (Arkhangelsky, Athey, Hirshberg, Imbens, Wager 2021, algorithm 4 and equation 7).
+    (Arkhangelsky, Athey, Hirshberg, Imbens, Wager 2021, algorithm 4 and equation 7, which are about many controls: the factor
+    and t instead of normal quantiles are ours, since however many placebos are drawn, they come from :math:`N_0` units).
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ class Placebo:
         title="Variance from placebos (placebo)",
         summary="How far do estimates scatter when the launch is given to units that had none?",
         equation=r"\hat\tau \pm t_{N_0 - 1,\,1-\alpha/2} \; \widehat{\mathrm{se}}, \quad "
-        r"\widehat{\mathrm{se}}^2 = \frac{1}{B} \sum_b (\hat\tau_b - \bar\tau)^2",
+        r"\widehat{\mathrm{se}}^2 = \frac{N_0}{N_0 - 1} \frac{1}{B} \sum_b (\hat\tau_b - \bar\tau)^2",
         std_error="standard deviation of the placebos' estimates, 200 draws, or all where there are no more",
         assumptions=("Treated and never treated units have errors of the same size, independent between units.",),
         not_when=("The treated units are more or less volatile than the rest.",),
@@ -82,7 +83,7 @@ class Placebo:
         labels = np.full(len(pool.units), len(data.periods))
         labels[: data.n_treated] = np.sort(data.first_treated[data.ever_treated])
         effects = self._effects(estimator, pool, rng.permutation(labels), data.n_pre, rng)
-        std_error = float(effects.std())
+        std_error = float(effects.std()) * math.sqrt(data.n_control / (data.n_control - 1))
         if _wald.is_perfect(data, fit, std_error):
             return _wald.not_computed()
         df = data.n_control - 1.0
@@ -95,7 +96,7 @@ class Placebo:
         )
 
     def _effects(
-        self, estimator: FitsMany[Panel], pool: Panel, labels: np.ndarray, pre: int, rng: Generator
+        self, estimator: FitsMany[Panel], pool: Panel, labels: IntArray, pre: int, rng: Generator
     ) -> FloatArray:
         """Return every placebo's estimate."""
         order, effects = canonical_order(pool.outcome[:, :pre]), []

@@ -14,7 +14,7 @@ from causalbench.errors import RefusalError
 from causalbench.numerics.gaps import rmspe_ratio
 from causalbench.numerics.inversion import RankSet, needed_draws, rank_set
 from causalbench.numerics.resampling import subsets
-from causalbench.protocols import Estimator, FitsMany
+from causalbench.protocols import Estimator, FitsMany, WeighsPeriods
 from causalbench.values import Fit, FloatArray, Interval, MethodCard, Uncertainty
 
 _GROUPS = 999
@@ -44,7 +44,8 @@ class PlaceboRank:
     Raises
     ------
     RefusalError
-        When the estimator can't be refitted or has no weights, or there are fewer than two more donors than treated.
+        When the estimator can't be refitted or has no weights, there are fewer than two more donors than treated, or several
+        treated units meet an estimator with time weights, which an effect taken off a control would move.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -59,6 +60,7 @@ class PlaceboRank:
         not_when=("Fewer donors than the level needs: the smallest p is 1 / (donors + 1).",),
         edge_cases=(
             "Several treated units are ranked among all groups of as many units, or 999 drawn ones.",
+            "Several treated units and an estimator with time weights (synthetic-did): refused.",
             "Unbounded where there are too few placebos for the level.",
             "Empty, and reported as misfit, where no constant effect is compatible.",
             "A perfect fit before the launch has no ratio: no p-value.",
@@ -118,6 +120,12 @@ def _placebos(estimator: Estimator[Panel], data: Panel, rng: Generator) -> list[
     if n < k + 2:
         raise RefusalError(
             f"{n} donors are too few for placebos of {k} units", code="CB-D017", remedy="add control units"
+        )
+    if k > 1 and isinstance(estimator, WeighsPeriods):
+        raise RefusalError(
+            f"among {k} treated units, groups have treated units as controls, and an effect taken off those moves the time "
+            f"weights of {type(estimator).__name__}",
+            remedy="use placebo inference, or a method without time weights",
         )
     pool = data.only(units=~treated) if k == 1 else data
     inside = treated[~treated] if k == 1 else treated

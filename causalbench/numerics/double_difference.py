@@ -1,7 +1,7 @@
 r"""Doubly weighted differences: unit and time weights of synthetic difference-in-differences for many assignments.
 
-With :math:`\bar y_t` the mean of the treated units, of which there are :math:`N_1`, and :math:`\bar y_i` a control unit's mean over the
-:math:`T_1` periods after the launch, the weights on the simplex are (Arkhangelsky, Athey, Hirshberg, Imbens, Wager 2021)
+With :math:`\bar y_t` the mean of the :math:`N_1` treated units and :math:`\bar y_i` a control's mean over the :math:`T_1` periods
+after the launch, the weights on the simplex are (Arkhangelsky, Athey, Hirshberg, Imbens, Wager 2021)
 
 .. math::
     \hat\omega &= \arg\min_\omega \min_{\omega_0} \sum_{t \le T_0} \Bigl(\omega_0 + \sum_i \omega_i y_{it} - \bar y_t\Bigr)^2
@@ -23,12 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalbench.numerics.frank_wolfe import early_stopped_weights
-from causalbench.numerics.simplex import solve_simplex
+from causalbench.numerics.simplex import SimplexFit, solve_simplex
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 _TIME_RIDGE = 1e-6
+_TIE_RIDGE = 1e-6
+_PERFECT = 1e-10
+_RANK = 1e-9
 _LOST_DIGITS = 1e-4
 _WHOLE = 1 - 1e-9
 
@@ -53,8 +56,6 @@ class DoubleWeights:
     times: FloatArray
     zeta: FloatArray
     rel_gap: FloatArray
-
-
 
 
 def noise_levels(history: FloatArray, controls: BoolArray) -> FloatArray:
@@ -94,19 +95,43 @@ def certified_weights(
         Noise level of each assignment, shape (n_assignments,), from :func:`noise_levels`.
     """
     zeta = _zeta(noise, share, series.shape[1] - pre)
-    history = series[:, :pre] - series[:, :pre].mean(axis=1, keepdims=True)
+    # Time weights sum to one as well, so that a unit's own level may be taken out of both problems.
+    levels = series[:, :pre].mean(axis=1, keepdims=True)
+    history = series[:, :pre] - levels
+    rows = np.column_stack([history, (series[:, pre:] - levels).mean(axis=1)])
     gram = history @ history.T
     cross = share @ gram
     units = solve_simplex(gram, cross, (cross * share).sum(axis=1), controls, ridge=zeta**2 * pre)
-    rows = np.column_stack([series[:, :pre], series[:, pre:].mean(axis=1)])
-    scatter = rows.T @ rows
+    scatter, ridges = rows.T @ rows, (_TIME_RIDGE * noise) ** 2 * controls.sum(axis=1)
     times, gaps = np.empty((len(share), pre)), np.empty(len(share))
     for b, mask in enumerate(controls):
         own = _centred_scatter(rows, scatter, mask)
-        ridge = np.array([(_TIME_RIDGE * noise[b]) ** 2 * mask.sum()])
-        fit = solve_simplex(own[:pre, :pre], own[None, :pre, pre], own[None, pre, pre], ridge=ridge)
+        fit = solve_simplex(own[:-1, :-1], own[-1:, :-1], own[-1:, -1], ridge=ridges[b : b + 1])
+        if _is_perfect(own, fit.weights[0]):
+            fit = _least_norm(rows[mask])
         times[b], gaps[b] = fit.weights[0], fit.rel_gap[0]
     return DoubleWeights(units=units.weights, times=times, zeta=zeta, rel_gap=np.maximum(units.rel_gap, gaps))
+
+
+def _is_perfect(scatter: FloatArray, weights: FloatArray) -> bool:
+    """Tell whether weights of the first columns reproduce the last one up to rounding, given their scatter."""
+    difference = np.append(weights, -1.0)
+    size = np.diag(scatter)[:-1] - 2 * scatter[-1, :-1] + scatter[-1, -1]
+    return float(difference @ scatter @ difference) <= _PERFECT * float(np.median(size))
+
+
+def _least_norm(rows: FloatArray) -> SimplexFit:
+    """Return the smallest of the weights that reproduce the last column by the others, shape (n_controls, n_pre + 1).
+
+    The paper's ridge means them, but is too small for double precision to tell them apart. Here the directions that the
+    columns span are brought to one size, and a ridge of 1e-6 of it decides.
+    """
+    centred = rows - rows.mean(axis=0)
+    left, size, right = np.linalg.svd(centred[:, :-1], full_matrices=False)
+    solid = size > _RANK * size[0]
+    design, target = right[solid], (left.T @ centred[:, -1])[solid] / size[solid]
+    cross, square = (design.T @ target)[None], np.array([target @ target])
+    return solve_simplex(design.T @ design, cross, square, ridge=np.array([_TIE_RIDGE]))
 
 
 def stopped_weights(

@@ -50,9 +50,7 @@ def early_stopped_weights(design: FloatArray, target: FloatArray, *, zeta: float
     design, target = np.ascontiguousarray(design), np.ascontiguousarray(target)
     n_columns = design.shape[1]
     smallest = (_DECREASE * noise_level) ** 2
-    weights: FloatArray = _descend(
-        design, target, np.full(n_columns, 1 / n_columns), zeta**2, smallest, _FIRST_STEPS
-    )
+    weights: FloatArray = _descend(design, target, np.full(n_columns, 1 / n_columns), zeta**2, smallest, _FIRST_STEPS)
     weights[weights <= _KEPT * weights.max()] = 0.0
     result: FloatArray = _descend(design, target, weights / weights.sum(), zeta**2, smallest, _STEPS)
     return result

@@ -62,8 +62,8 @@ def augmented_weights(
     donors
         Which units may have weight, shape (n_assignments, n_units).
     ridge
-        Positive penalty; None to choose it from 21 between the largest squared singular value of the donors' features and 1e-8 of it,
-        as the largest whose error of cross-validation lies within one standard error of the smallest.
+        Positive penalty; None to choose it by cross-validation from 21 between the largest squared singular value of the donors'
+        features and 1e-8 of it: the largest whose error lies within one standard error of the smallest.
     n_held_out
         The first so many features are left out in turn in cross-validation.
     """

@@ -5,7 +5,9 @@ The problem is
 .. math:: \min_w \tfrac12\lVert y - Xw\rVert^2 + \tfrac\eta2\lVert w\rVert^2
     \quad\text{subject to } w \ge 0,\ \textstyle\sum_j w_j = 1.
 
-A ridge :math:`\eta` is the same as one more row per column, so it adds to the diagonal of the Gram matrix. With :math:`z_j = x_j - y` it is the search for the point of smallest norm in the convex hull of the :math:`z_j`. The
+A ridge :math:`\eta` is the same as one more row per column, so it adds to the diagonal of the Gram matrix.
+
+With :math:`z_j = x_j - y` it is the search for the point of smallest norm in the convex hull of the :math:`z_j`. The
 method is Wolfe's (1976, Mathematical Programming 11, 128-149, algorithm of section 4): keep an affinely independent
 set of corners, move to the affine minimiser, drop corners whose weight would turn negative, add the corner with the
 smallest gradient until none improves. It ends at the exact optimum after finitely many steps, and only needs inner

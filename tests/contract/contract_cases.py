@@ -77,13 +77,16 @@ def inferences(method: str, options: Mapping[str, Any]) -> tuple[str, ...]:
     return every[:1] if options and len(every) > 2 else every
 
 
+# Refused with several treated units, which the panels here have; held in tests/unit.
+ONE_TREATED = {("synthetic-did", "placebo-rank")}
+
 CASES = [
     Case(method, inference, options, inference_options)
     for method in METHODS
     for options in variants(method)
     for inference in inferences(method, options)
     for inference_options in variants(inference, INFERENCES)
-    if not (options and inference_options)
+    if not (options and inference_options) and (method, inference) not in ONE_TREATED
 ]
 
 
