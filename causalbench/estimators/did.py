@@ -76,7 +76,7 @@ class Did:
         weights=True,
         clusters=True,
     )
-    inferences: ClassVar[tuple[str, ...]] = ("cluster", "wild", "bootstrap", "permutation")
+    inferences: ClassVar[tuple[str, ...]] = ("cluster", "wild", "bootstrap", "permutation", "placebo")
     card: ClassVar[MethodCard] = MethodCard(
         title="Difference-in-differences (did)",
         summary="The change of the treated units' mean less the change of the control units' mean.",
