@@ -11,6 +11,7 @@ import numpy as np
 from causalbench.data.panel import Panel
 from causalbench.errors import ConvergenceError, DataError
 from causalbench.numerics.gaps import rmspe_ratio
+from causalbench.numerics.persistence import LIMITS, persistence
 from causalbench.numerics.simplex import GAP_LIMIT, solve_simplex
 from causalbench.protocols import Requirements
 from causalbench.values import BoolArray, EffectPath, Fit, FloatArray, IntArray, MethodCard
@@ -68,7 +69,14 @@ class SyntheticControl:
     requires: ClassVar[Requirements] = Requirements(
         min_control=2, min_pre=2, recommended_pre=10, max_cohorts=1, varying_controls=True
     )
-    inferences: ClassVar[tuple[str, ...]] = ("conformal", "placebo-rank")
+    inferences: ClassVar[tuple[str, ...]] = (
+        "conformal",
+        "placebo-rank",
+        "placebo-in-time",
+        "prediction",
+        "refined-placebo",
+        "t-test",
+    )
     card: ClassVar[MethodCard] = MethodCard(
         title="Synthetic control (synthetic-control)",
         summary="The treated units' mean against the weighted mean of donors that tracked it best before the launch.",
@@ -145,9 +153,11 @@ class SyntheticControl:
         return residuals
 
     def default_inference(self, data: Panel) -> str:
-        """``conformal`` from 40 periods up, of which at most a third after the launch; else ``placebo-rank``."""
-        long = len(data.periods) >= _LONG_PANEL and data.n_post * 3 <= len(data.periods)
-        return "conformal" if long else "placebo-rank"
+        """``conformal`` from 40 periods up, at most a third after the launch and no persistent gap; else ``placebo-rank``."""
+        if len(data.periods) < _LONG_PANEL or data.n_post * 3 > len(data.periods):
+            return "placebo-rank"
+        remembered = persistence(self.fit(data).path.effect[: data.n_pre])
+        return "conformal" if remembered <= LIMITS["conformal, blocks"] else "placebo-rank"
 
     def _centred(self, series: FloatArray, window: slice) -> FloatArray:
         if self.fixed_effects == "none":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -23,7 +23,7 @@ _SLACK = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceboRank:
-    r"""Rank of the treated among placebos by the ratio of RMSPE after and before the launch.
+    r"""Rank of the treated among placebos by the ratio of RMSPE after and before the launch, or by the size of the effect.
 
     .. math::
         r(\tau)^2 = \frac{\frac1{T_1}\sum_{t > T_0} (\hat g_t - \tau)^2}{\frac1{T_0}\sum_{t \le T_0} \hat g_t^2},\qquad
@@ -39,7 +39,18 @@ class PlaceboRank:
     :math:`p > \alpha` (Firpo, Possebom 2018, section 4) is found exactly; it may be in several segments, or empty when
     every constant effect is rejected.
 
+    With ``statistic="effect"`` the same groups are ranked by the size of their average effect,
+    :math:`s(\tau) = |\frac1{T_1}\sum_{t > T_0} \hat g_t - \tau|`, not divided by the fit before. It is two-sided, and the set
+    is found by the same algebra. It looks at the mean alone, so that swings after the launch which average out aren't
+    called an effect and a perfect fit before is no obstacle. Don't use it where donors differ in how well they are
+    fitted: placebos with a poor fit then set the scale for all.
+
     The size is marginal over which units were treated, not conditional on noisy ones.
+
+    Parameters
+    ----------
+    statistic
+        ``rmspe_ratio`` or ``effect``.
 
     Raises
     ------
@@ -47,6 +58,8 @@ class PlaceboRank:
         When the estimator can't be refitted or has no weights, there are fewer than two more donors than treated, or several
         treated units meet an estimator with time weights, which an effect taken off a control would move.
     """
+
+    statistic: Literal["rmspe_ratio", "effect"] = "rmspe_ratio"
 
     card: ClassVar[MethodCard] = MethodCard(
         title="Rank among placebos in space (placebo-rank)",
@@ -64,6 +77,7 @@ class PlaceboRank:
             "Unbounded where there are too few placebos for the level.",
             "Empty, and reported as misfit, where no constant effect is compatible.",
             "A perfect fit before the launch has no ratio: no p-value.",
+            'With statistic = "effect" units are ranked by the size of their average effect, not divided by the fit before.',
         ),
         references=(
             (
@@ -77,16 +91,20 @@ class PlaceboRank:
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return the rank, its p-value and the set inverted from the same ranks."""
         pre, gap = data.n_pre, fit.path.effect
-        own = rmspe_ratio(gap, pre, spread=float(fit.path.observed.std()))
-        if own is None:
+        by_ratio = self.statistic == "rmspe_ratio"
+        if by_ratio and rmspe_ratio(gap, pre, spread=float(fit.path.observed.std())) is None:
             warning = "not computed: the fit before the launch is perfect, so the ratio isn't defined"
             return Uncertainty(interval=None, p_value=None, warnings=(warning,))
         placebos = _placebos(estimator, data, rng)
-        perfect = [placebo.before is None for placebo in placebos]
-        before, after, total = float((gap[:pre] ** 2).mean()), gap[pre:], len(placebos) + 1
-        found = _compare([placebo for placebo in placebos if placebo.before], before, after)
-        # Placebos without a gap before the launch have an infinite ratio: as extreme at every effect, like the treated.
-        always = 1 + sum(perfect)
+        total, always = len(placebos) + 1, 1
+        if by_ratio:
+            found = _compare(
+                [placebo for placebo in placebos if placebo.before], float((gap[:pre] ** 2).mean()), gap[pre:]
+            )
+            # Placebos without a gap before have an infinite ratio: as extreme at every effect, like the treated.
+            always += sum(placebo.before is None for placebo in placebos)
+        else:
+            found = _compare_effects(placebos, fit.effect)
         segments = found.segments(needed_draws(level, total) - always)
         rank = always + found.count(0.0)
         smallest = always / total
@@ -158,4 +176,17 @@ def _compare(placebos: list[_Placebo], before: float, after: FloatArray) -> Rank
         -2 * (factor * slope * mean - after.mean()),
         factor * square - (after**2).mean(),
         scale=float(np.sqrt((after**2).mean())),
+    )
+
+
+def _compare_effects(placebos: list[_Placebo], effect: float) -> RankSet:
+    """Find where each placebo's average effect is at least as large as the treated one's."""
+    slope = np.array([placebo.slope for placebo in placebos])
+    mean = np.array([placebo.after.mean() for placebo in placebos])
+    factor = 1 + _SLACK
+    return rank_set(
+        factor * slope**2 - 1,
+        -2 * (factor * slope * mean - effect),
+        factor * mean**2 - effect**2,
+        scale=max(abs(effect), float(np.abs(mean).max())),
     )

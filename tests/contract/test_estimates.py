@@ -234,13 +234,13 @@ def test_interval_holds_the_effects_that_are_not_rejected(case: Case, level: flo
     answer = case.estimate(panel, level=level)
     assert answer.interval is not None
     inside = []
-    for null in answer.value + np.array([-1.9, -1.1, -0.7, -0.45, -0.2, 0.1, 0.3, 0.55, 0.8, 1.3, 2.1]):
+    for null in answer.value + np.array([-9.5, -1.9, -1.1, -0.7, -0.45, -0.2, 0.1, 0.3, 0.55, 0.8, 1.3, 2.1, 9.5]):
         shifted = case.estimate(with_outcome(panel, panel.outcome - null * panel.treated), level=level)
         assert shifted.p_value is not None
         inside.append(answer.interval.contains(null))
         assert inside[-1] != rejects(shifted.p_value, level), f"effect {null}"
     assert any(inside)
-    assert not all(inside)
+    assert not all(inside) or any(warning.startswith("unbounded") for warning in answer.warnings)
 
 
 @every_estimator
