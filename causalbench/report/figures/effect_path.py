@@ -51,7 +51,7 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
     x = positions(path["periods"])
     launches = [period for period, _ in evidence["audits"][metric]["launches"]]
     with canvas(height=4.6, rows=2, ratios=(3, 2)) as (figure, (upper, lower)):
-        draw_paths(upper, x, path)
+        _draw_paths(upper, x, path)
         upper.set_title(f"{short(metric)}: what happened, and what would have happened without the launch")
         upper.set_ylabel(short(metric))
         legend_above(upper, ncols=2)
@@ -78,7 +78,7 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
     )
 
 
-def draw_paths(axes: Axes, x: list[Any], path: Mapping[str, Any]) -> None:
+def _draw_paths(axes: Axes, x: list[Any], path: Mapping[str, Any]) -> None:
     """Draw the treated units' mean and its estimated path without the launch."""
     axes.plot(x, path["observed"], color=OBSERVED, linewidth=1.6, label="observed, mean of the treated")
     axes.plot(

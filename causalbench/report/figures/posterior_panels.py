@@ -6,24 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 
-from causalbench.report.canvas import (
-    BAND,
-    COUNTERFACTUAL,
-    MUTED,
-    OBSERVED,
-    Drawing,
-    canvas,
-    find_estimate,
-    label_periods,
-    legend_above,
-    mark_launch,
-    positions,
-    short,
-    to_svg,
-)
-from causalbench.report.figures.effect_path import draw_paths
+from causalbench.report.canvas import Drawing, canvas, find_estimate, positions, short, to_svg
+from causalbench.report.path_panels import PathPanels, Values, draw_panel
 from causalbench.wording import interval_name, interval_text, number
 
 PLACE = 11
@@ -35,27 +20,13 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
     bands, path = estimate["path_bands"], estimate["path"]
     if bands is None:
         return None
-    x, start = positions(path["periods"]), estimate["n_pre"]
-    effect, observed = _numbers(path["effect"]), _numbers(path["observed"])
-    lower, upper = _numbers(bands["lower"]), _numbers(bands["upper"])
-    level = f"{100 * bands['level']:g}%"
+    panels = _panels(estimate, metric)
+    running, start, level = panels.cumulative, estimate["n_pre"], f"{100 * bands['level']:g}%"
     with canvas(height=6.6, rows=3, ratios=(3, 2, 2)) as (figure, (paths, single, total)):
-        draw_paths(paths, x, path)
-        _fill(
-            paths, x, observed - upper, observed - lower, colour=COUNTERFACTUAL, label=f"{level} {bands['kind']} band"
-        )
         paths.set_title(f"{short(metric)}: what happened, and what would have happened without the launch")
-        paths.set_ylabel(short(metric))
-        legend_above(paths, ncols=3)
-        _draw_effect(single, x, effect, lower, upper)
-        single.set_ylabel("effect by period")
-        running = np.cumsum(np.nan_to_num(effect[start:]))
-        sums = (_numbers(bands[f"cumulative_{end}"])[start:] for end in ("lower", "upper"))
-        _draw_effect(total, x[start:], running, *sums)
-        total.set_ylabel("effect, running sum")
-        label_periods(total, x)
-        for axes in (paths, single, total):
-            mark_launch(axes, x[start])
+        draw_panel(paths, "original", panels)
+        draw_panel(single, "pointwise", panels)
+        draw_panel(total, "cumulative", panels)
         figure.align_ylabels([paths, single, total])
         svg = to_svg(figure)
     return Drawing(
@@ -71,37 +42,28 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
     )
 
 
-def _numbers(values: Sequence[float | None]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _panels(estimate: Mapping[str, Any], metric: str) -> PathPanels:
+    bands, path, start = estimate["path_bands"], estimate["path"], estimate["n_pre"]
+    x, observed, effect = positions(path["periods"]), _numbers(path["observed"]), _numbers(path["effect"])
+    before = np.full(start, np.nan)
+    return PathPanels(
+        x=x,
+        observed=observed,
+        predicted=_numbers(path["counterfactual"]),
+        lower=observed - _numbers(bands["upper"]),
+        upper=observed - _numbers(bands["lower"]),
+        cumulative=np.concatenate([before, np.cumsum(np.nan_to_num(effect[start:]))]),
+        cumulative_lower=np.concatenate([before, _numbers(bands["cumulative_lower"])[start:]]),
+        cumulative_upper=np.concatenate([before, _numbers(bands["cumulative_upper"])[start:]]),
+        launch=x[start],
+        level=bands["level"],
+        outcome=metric,
+        series="observed, mean of the treated",
+    )
+
+
+def _numbers(values: Sequence[float | None]) -> Values:
     return np.array(values, dtype=float)
-
-
-def _fill(
-    axes: Axes,
-    x: list[Any],
-    lower: np.ndarray[Any, np.dtype[np.float64]],
-    upper: np.ndarray[Any, np.dtype[np.float64]],
-    *,
-    colour: str,
-    label: str = "",
-) -> None:
-    """Draw a band where it is known; for a single period a bar."""
-    known = np.flatnonzero(np.isfinite(lower) & np.isfinite(upper))
-    if len(known) == 1:
-        axes.vlines(x[known[0]], lower[known[0]], upper[known[0]], color=colour, alpha=0.35, linewidth=6, label=label)
-    elif len(known):
-        axes.fill_between(x, lower, upper, color=colour, alpha=0.18, linewidth=0, label=label)
-
-
-def _draw_effect(
-    axes: Axes,
-    x: list[Any],
-    effect: np.ndarray[Any, np.dtype[np.float64]],
-    lower: np.ndarray[Any, np.dtype[np.float64]],
-    upper: np.ndarray[Any, np.dtype[np.float64]],
-) -> None:
-    axes.axhline(0, color=MUTED, linewidth=0.8)
-    _fill(axes, x, lower, upper, colour=BAND)
-    axes.plot(x, effect, color=OBSERVED, linewidth=1.4, marker="." if len(x) <= 3 else None)
 
 
 def _last(bands: Mapping[str, Any]) -> str:
