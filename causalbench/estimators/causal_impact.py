@@ -13,7 +13,7 @@ from causalbench.numerics.state_space import AUTOREGRESSIVE, LEVEL, Structure
 from causalbench.numerics.structural_priors import learned_prior, r_prior
 from causalbench.numerics.structural_time_series import Prior, StructuralDraws, draw_paths
 from causalbench.protocols import Requirements
-from causalbench.values import EffectPath, Fit, FloatArray, IntArray, MethodCard, Posterior
+from causalbench.values import BoolArray, EffectPath, Fit, FloatArray, IntArray, MethodCard, Posterior
 from causalbench.wording import counted
 
 _R_LEVEL_SD = 0.01
@@ -153,25 +153,20 @@ class CausalImpact:
         data = self.sample(data)
         pre = data.n_pre
         observed = _treated_mean(data)
-        donors = _donors(data)
+        after = np.isfinite(observed)
+        after[:pre] = False
+        if not after.any():
+            raise DataError("the treated mean is missing in every period after the launch", code="CB-D001")
         series, centre, spread = self._standardised(observed[:pre])
+        donors, flat = _donors(data)
         controls = data.outcome[donors].T
         controls = (controls - controls[:pre].mean(axis=0)) / controls[:pre].std(axis=0, ddof=1)
         structure = self._structure(len(data.periods), controls)
-        drawn = draw_paths(
-            series,
-            controls,
-            structure,
-            self._prior(structure, series, len(donors)),
-            n_draws=self.draws,
-            rng=np.random.default_rng(self.seed),
-        )
+        _require_every_season(structure, np.isfinite(series))
+        prior = self._prior(structure, series, len(donors))
+        drawn = draw_paths(series, controls, structure, prior, n_draws=self.draws, rng=np.random.default_rng(self.seed))
         paths = centre + spread * drawn.paths
         counterfactual = paths.mean(axis=0)
-        after = np.isfinite(observed) & (np.arange(len(observed)) >= pre)
-        if not after.any():
-            raise DataError("the treated mean is missing in every period after the launch", code="CB-D001")
-        n_missing = int((~np.isfinite(observed)).sum())
         return Fit(
             effect=float((observed - counterfactual)[after].mean()),
             path=EffectPath(periods=data.periods, observed=observed, counterfactual=counterfactual),
@@ -179,9 +174,7 @@ class CausalImpact:
             n_cells=int(after.sum()) * data.n_treated,
             treated_mean=float(observed[after].mean()),
             diagnostics=_diagnostics(data, donors, drawn, spread),
-            warnings=(f"{counted(n_missing, 'period')} without the mean of all treated units not used",)
-            if n_missing
-            else (),
+            warnings=_warnings(int((~np.isfinite(observed)).sum()), flat),
         )
 
     def default_inference(self, data: Panel) -> str:
@@ -235,8 +228,8 @@ def _treated_mean(data: Panel) -> FloatArray:
     return mean
 
 
-def _donors(data: Panel) -> IntArray:
-    """Rows of the donors that vary before the launch, in an order that depends on their values only."""
+def _donors(data: Panel) -> tuple[IntArray, tuple[str, ...]]:
+    """Rows of the donors that vary before the launch, in an order that depends on their values only; names of the others."""
     rows = np.flatnonzero(~data.ever_treated)
     missing = np.isnan(data.outcome[rows]).any(axis=1)
     if missing.any():
@@ -247,9 +240,29 @@ def _donors(data: Panel) -> IntArray:
             remedy='exclude them, or choose on_missing = "impute" or "drop_unit"',
         )
     history = data.outcome[rows, : data.n_pre]
-    rows = rows[np.ptp(history, axis=1) > 1e-12 * np.abs(history).max(axis=1, initial=0.0)]
-    order: IntArray = rows[np.lexsort(data.outcome[rows].T[::-1])] if len(rows) else rows
-    return order
+    varies = np.ptp(history, axis=1) > 1e-12 * np.abs(history).max(axis=1, initial=0.0)
+    flat = tuple(data.units[row] for row in rows[~varies])
+    rows = rows[varies]
+    return rows[np.lexsort(data.outcome[rows].T[::-1])] if len(rows) else rows, flat
+
+
+def _require_every_season(structure: Structure, observed: BoolArray) -> None:
+    starts = structure.starts[: len(observed)][observed]
+    if structure.seasons > 1 and np.linalg.matrix_rank(starts) < starts.shape[1]:
+        raise DataError(
+            f"some of the {structure.seasons} seasons are never observed before the launch",
+            code="CB-D014",
+            remedy="add history before the launch, or choose fewer seasons",
+        )
+
+
+def _warnings(n_missing: int, flat: tuple[str, ...]) -> tuple[str, ...]:
+    warnings = []
+    if n_missing:
+        warnings.append(f"{counted(n_missing, 'period')} without the mean of all treated units: not used")
+    if flat:
+        warnings.append(f"{counted(len(flat), 'donor')} without variation before the launch: {listing(flat)}; not used")
+    return tuple(warnings)
 
 
 def _diagnostics(data: Panel, donors: IntArray, drawn: StructuralDraws, spread: float) -> dict[str, Any]:
