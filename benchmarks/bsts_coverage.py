@@ -34,7 +34,7 @@ COEFFICIENTS = (1.2, 0.5, -0.4)
 N_PERIODS, N_PRE = 100, 70
 EFFECT = 1.0
 LEVEL = 0.95
-REPEATS = 1000
+REPEATS = 500
 
 
 def draw_noise(noise: Noise, rng: np.random.Generator) -> NDArray[np.float64]:

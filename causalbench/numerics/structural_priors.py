@@ -37,10 +37,10 @@ _STILL = 0.5
 _UNSEEN = 0.1
 """A variance ratio whose drift over the history adds this share to the noise's variance of a mean is too small to be seen."""
 
-_FADING = (0.5, 0.7, 0.8, 0.9)
-"""Autoregressive coefficients of what fades; closer to one it can't be told from a random walk in usual histories."""
+_FADING = (0.5, 0.7, 0.8)
+"""Autoregressive coefficients of what fades; nearer to one, usual histories can't tell it from a random walk, which covers."""
 
-_WALKS = 0.6
+_WALKS = 0.7
 """Probability that what lasts is a random walk."""
 
 _SLAB = 0.1

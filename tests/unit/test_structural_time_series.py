@@ -228,4 +228,4 @@ def test_what_lasts_either_walks_or_fades() -> None:
     weights = np.exp(prior.log_weight)
     assert weights.sum() == pytest.approx(1.0)
     assert weights[~walks & ~fading(prior)].sum() == pytest.approx(0.5)  # as documented: nothing lasts, one half
-    assert weights[walks].sum() == pytest.approx(0.3)  # and what lasts walks with probability .6
+    assert weights[walks].sum() == pytest.approx(0.35)  # and what lasts walks with probability .7
