@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 import causalbench as cb
 from causalbench import CausalImpact
 from causalbench.errors import CausalbenchError, DataError, StudyError
+from causalbench.facade.causal_impact import COVERAGE
 
 PRE, POST = [0, 69], [70, 99]
 
@@ -45,6 +47,7 @@ SUMMARY_DATA = [
     *("actual", "predicted", "predicted_lower", "predicted_upper"),
     *("abs_effect", "abs_effect_lower", "abs_effect_upper", "rel_effect", "rel_effect_lower", "rel_effect_upper"),
 ]
+NOISES = ("independent", "AR(.7)", "random walk")
 # The rows that R 1.4.1 and tfcausalimpact 0.0.19 print, in their order.
 LABELS = [
     "Actual",
@@ -362,6 +365,22 @@ def test_arguments_that_change_nothing_are_named():
     text = CausalImpact(vignette(), PRE, POST, {"fit_method": "hmc", "nburn": 100}).summary()
     assert "fit_method plays no part" in text
     assert "nburn plays no part" in text
+
+
+def test_coverage_that_the_summary_quotes_is_the_measured_one():
+    table = Path(__file__).parents[2] / "benchmarks" / "results" / "bsts_coverage.md"
+    if not table.exists():
+        pytest.skip("benchmarks/results/bsts_coverage.md isn't written yet: python benchmarks/bsts_coverage.py")
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in table.read_text("utf-8").splitlines()
+        if "(" in line
+    ]
+    rows = [cells for cells in cells if len(cells) == 7 and cells[0] in NOISES]
+    assert len(rows) == 18
+    for column, compat in ((3, "none"), (4, "r")):
+        lowest = [min(float(row[column].split()[0]) for row in rows if row[0] == noise) for noise in NOISES]
+        assert [int(100 * share + 1e-9) for share in lowest] == list(COVERAGE[compat])
 
 
 # alpha
