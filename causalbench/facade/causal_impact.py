@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 import pandas as pd
 
-from causalbench.errors import StudyError, require_one_of
+from causalbench.errors import StudyError, listing, require_one_of
 from causalbench.facade import tables
 from causalbench.facade.model_args import Compat, read_model_args
 from causalbench.facade.text import Output, Story, Text, report_text, summary_text
 from causalbench.facade.window import Window, read_window
 from causalbench.inference.posterior import Posterior
+from causalbench.values import Fit
 from causalbench.values import Posterior as Paths
 from causalbench.wording import counted
 
@@ -155,7 +156,7 @@ class CausalImpact:
         self.summary_data = tables.summary_data(self.table)
         self.p_value = tail
         self.inclusion_probability = dict(fit.diagnostics["inclusion_probability"])
-        self._story = _story(window, self.compat, settings.notes)
+        self._story = _story(window, self.compat, (*_unused(window, fit), *settings.notes))
 
     def run(self) -> None:
         """Do nothing: the model was fitted when it was made. It is here for scripts that call it, as causalimpact's do."""
@@ -267,6 +268,15 @@ def _story(window: Window, compat: str, notes: Sequence[str]) -> Story:
         judged=_span(rows.iloc[window.start :]),
         priors=_priors(compat),
         notes=(*window.notes, *said, *notes),
+    )
+
+
+def _unused(window: Window, fit: Fit) -> tuple[str, ...]:
+    """Say which controls the engine left out because they don't vary before the intervention."""
+    used = fit.diagnostics["inclusion_probability"]
+    flat = [name for name in map(str, window.data.columns[1:]) if name not in used]
+    return (
+        (f"{counted(len(flat), 'control')} without variation in pre_period: {listing(flat)}; not used",) if flat else ()
     )
 
 

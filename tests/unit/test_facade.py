@@ -432,6 +432,12 @@ def test_missing_responses_are_left_out_and_said():
     assert found.series.loc[79, "cum_effect"] == pytest.approx(found.series.loc[80, "cum_effect"], rel=1e-12)
 
 
+def test_controls_that_do_not_vary_are_said(impact):
+    found = CausalImpact(vignette().assign(flat=3.0), PRE, POST)
+    pd.testing.assert_frame_equal(found.table, impact.table)
+    assert "1 control without variation in pre_period: flat; not used" in " ".join(found.summary().split())
+
+
 def test_ends_between_or_beyond_rows_are_read_and_said():
     found = CausalImpact(vignette(), [-5, 69], [70, 200])
     assert found.pre_period == [0, 69]
