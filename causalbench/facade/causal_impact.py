@@ -131,12 +131,10 @@ class CausalImpact:
         seed: int = 0,
     ) -> None:
         _require_alpha(alpha)
-        spelt = {"standardize": standardize, "nseasons": nseasons, "prior_level_sd": prior_level_sd}
-        settings = read_model_args(
-            _with(model_args, {key: value for key, value in spelt.items() if value not in (None, True)}),
-            compat=compat,
-            seed=seed,
-        )
+        spelt = {"nseasons": nseasons, "prior_level_sd": prior_level_sd, "standardize": standardize}
+        plain = {"nseasons": None, "prior_level_sd": None, "standardize": True}
+        given = {key: value for key, value in spelt.items() if value is not plain[key]}
+        settings = read_model_args(_with(model_args, given), compat=compat, seed=seed)
         window = read_window(data, pre_period, post_period)
         panel = window.panel()
         fit = settings.engine.fit(panel)

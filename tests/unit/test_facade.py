@@ -355,6 +355,14 @@ def made_options():
     return {"compat": "r", "draws": 50, "seasons": 7, "season_duration": 2, "level_sd": 0.1}
 
 
+def test_a_prior_of_one_is_a_prior():
+    found = CausalImpact(vignette(), PRE, POST, prior_level_sd=1.0)
+    pd.testing.assert_frame_equal(found.table, CausalImpact(vignette(), PRE, POST, {"prior_level_sd": 1}).table)
+    assert found.compat == "r"
+    with pytest.raises(StudyError, match="beside it"):
+        CausalImpact(vignette(), PRE, POST, {"nseasons": 7}, nseasons=1)
+
+
 def test_dynamic_regression_reaches_the_engine():
     found = CausalImpact(vignette(), PRE, POST, {"dynamic_regression": True, "niter": 100})
     same = cb.estimate(made_panel(), "causal-impact", options={"regression": "dynamic", "draws": 100})
