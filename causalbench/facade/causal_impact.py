@@ -190,12 +190,12 @@ class CausalImpact:
         figsize
             Width and height in inches.
         """
-        from causalbench.report.path_panels import figure
+        from causalbench.report.path_panels import PANELS, figure
 
         for panel in panels:
-            require_one_of("panel", panel, ("original", "pointwise", "cumulative"))
+            require_one_of("panel", panel, PANELS)
         if not panels:
-            raise StudyError(["panels is empty; name at least one of original, pointwise, cumulative"], where="plot")
+            raise StudyError([f"panels is empty; name at least one of {', '.join(PANELS)}"], where="plot")
         return figure(self._paths(), panels, figsize=figsize)
 
     def _rows(self) -> dict[str, dict[str, float]]:

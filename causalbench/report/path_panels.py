@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,6 +24,7 @@ from causalbench.report.canvas import (
 )
 
 Panel = Literal["original", "pointwise", "cumulative"]
+PANELS: tuple[Panel, ...] = get_args(Panel)
 Values: TypeAlias = NDArray[np.float64]
 
 _FEW = 3
