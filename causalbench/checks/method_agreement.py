@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.random import Generator
 
 from causalbench.checks._donors import half_width
@@ -24,6 +23,7 @@ from causalbench.values import CheckResult, Estimate, Interval
 from causalbench.wording import number
 
 _FAMILY = ("synthetic-control", "augmented-synthetic-control", "synthetic-did", "causal-impact")
+_COMPARE = "Compare their paths before the launch, and lean on the one that predicts held-out periods."
 _CHEAP = 10_000
 """With more cells than this, other methods are asked for their estimates alone."""
 
@@ -35,10 +35,10 @@ class MethodAgreement:
     Synthetic control, its augmented form, synthetic difference-in-differences and the Bayesian structural time series lean
     on different assumptions about the path without the launch. Each is run with the study's choices where it knows the
     same option, its defaults elsewhere, and the inference that it chooses itself (up to 10,000 cells, else without).
-    The estimates share all data, so they should lie much closer together than either's uncertainty: an estimate further
-    from the study's own than the half width of the study's interval asks for review (where that is unbounded, than the
-    median half width of the others'). Two methods that each show an effect, of opposite signs, fail. Both limits are
-    conventions. A method that can't answer is named with its reason.
+    The estimates share all data, so they should lie closer together than either's uncertainty: an estimate further from the
+    study's own than half the width of the wider of their two intervals asks for review, as then neither reaches the other.
+    Two methods that each show an effect, of opposite signs, fail. Both limits are conventions. A method that can't answer
+    is named with its reason.
     """
 
     question: ClassVar[str] = "Do other methods for the same question give the same answer?"
@@ -62,25 +62,21 @@ class MethodAgreement:
             return conclude(verdict="not_evaluable", reason=reason, remedy="Look at the other checks.", table=table)
         told = ", ".join(f"{row['method']} {number(row['value'])}" for row in answers)
         reason = f"Beside {number(estimate.value)} here: {told}.{refusals}"
-        width = _reach(rows)
-        distance = max(abs(row["value"] - estimate.value) for row in answers)
-        if width is None:
+        apart = [(distance, row["method"]) for row in answers if (distance := _apart(own, row)) is not None]
+        if not apart:
             reason += " No interval has two ends to judge the distance by."
             return conclude(verdict="not_evaluable", reason=reason, remedy="Look at the figure.", table=table)
-        conclude = partial(conclude, statistic=distance / width, threshold=1.0, table=table)
-        reason += f" The furthest is {distance / width:.0%} of an interval's half width away."
+        distance, furthest = max(apart)
+        conclude = partial(conclude, statistic=distance, threshold=1.0, table=table)
+        reason += f" {furthest} is furthest away, by {distance:.0%} of half the wider of the two intervals."
         if len({math.copysign(1, row["value"]) for row in rows if row["shown"]}) > 1:
             reason += " Two of them show effects of opposite signs."
             return conclude(
                 verdict="fail", reason=reason, remedy="Find out which assumption fails before using any of them."
             )
-        agree = distance <= width
-        remedy = (
-            ""
-            if agree
-            else "Compare their paths before the launch, and lean on the one that predicts held-out periods."
-        )
-        return conclude(verdict="pass" if agree else "review", reason=reason, remedy=remedy)
+        if distance > 1:
+            return conclude(verdict="review", reason=reason, remedy=_COMPARE)
+        return conclude(verdict="pass", reason=reason)
 
 
 def _ask(name: str, own: Estimator[Panel], data: Panel, *, level: float, rng: Generator) -> dict[str, Any]:
@@ -122,8 +118,8 @@ def _row(
     }
 
 
-def _reach(rows: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return half the width of the study's interval, where it is unbounded the median of the others'."""
-    own, *others = (half_width(row["interval"]) for row in rows)
-    bounded = [width for width in others if width is not None]
-    return own if own is not None else float(np.median(bounded)) if bounded else None
+def _apart(own: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
+    """Return the distance of two estimates over half the width of the wider bounded interval; None where there is none."""
+    widths = [width for row in (own, other) if (width := half_width(row["interval"])) is not None]
+    distance = abs(float(other["value"]) - float(own["value"]))
+    return distance / max(widths) if widths and max(widths) > 0 else None

@@ -17,6 +17,7 @@ at the end each one set aside is held against the rest, and comes back where it 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,12 +93,14 @@ def find_reactions(series: FloatArray, n_pre: int, *, size: float) -> Reactions:
         raise ValueError(f"{len(series)} series and {n_pre} periods before the date can't be judged")
     scaled = (series - series[:, :n_pre].mean(axis=1, keepdims=True)) / unit
     suspect = np.zeros(len(series), dtype=bool)
-    while (~suspect).sum() >= max(FEWEST_SERIES, len(series) / 2):
+    while (~suspect).sum() > max(FEWEST_SERIES, len(series) / 2):
         kept = np.flatnonzero(~suspect)
         judged = _judge(gaps_among(scaled[kept], n_pre, rel_ridge=_RIDGE), n_pre)
-        z = judged.lasting / judged.error / _spread(judged.mean / judged.error)
-        worst = int(np.argmax(np.abs(z)))
-        if 2 * stats.t.sf(abs(z[worst]), _degrees(len(kept), n_pre)) * len(kept) > size:
+        worst = int(np.argmax(np.abs(judged.lasting / judged.error)))
+        # A reaction enters the others' gaps through its weight there, so their spread is taken without it.
+        rest = _judge(gaps_among(scaled[np.delete(kept, worst)], n_pre, rel_ridge=_RIDGE), n_pre)
+        z = judged.lasting[worst] / judged.error[worst] / _spread(rest, len(kept))
+        if 2 * stats.t.sf(abs(z), _degrees(len(kept), n_pre)) * len(kept) > size:
             break
         suspect[kept[worst]] = True
     return _against_rest(scaled, n_pre, suspect, unit=unit[:, 0], size=size)
@@ -121,10 +124,11 @@ def _against_rest(scaled: FloatArray, n_pre: int, suspect: BoolArray, *, unit: F
     for j in np.flatnonzero(suspect):
         joined = _judge(gaps_among(scaled[np.append(kept, j)], n_pre, rel_ridge=_RIDGE), n_pre)
         mean[j], lasting[j], error[j] = joined.mean[-1], joined.lasting[-1], joined.error[-1]
-    error *= _spread(clean.mean / clean.error)
-    z, degrees = lasting / error, _degrees(len(kept), n_pre)
-    p_value = np.minimum(2 * stats.t.sf(np.abs(z), degrees) * len(kept), 1.0)
-    limit = float(stats.t.isf(size / 2 / len(kept), degrees)) * error * unit
+    n = len(kept) + int(suspect.any())
+    error *= _spread(clean, n)
+    z, degrees = lasting / error, _degrees(n, n_pre)
+    p_value = np.minimum(2 * stats.t.sf(np.abs(z), degrees) * n, 1.0)
+    limit = float(stats.t.isf(size / 2 / n, degrees)) * error * unit
     return Reactions(suspect=suspect & (p_value <= size), gap=mean * unit, z=z, p_value=p_value, limit=limit)
 
 
@@ -152,11 +156,14 @@ def _shrunk(values: FloatArray, n_periods: int) -> FloatArray:
     return shrunk
 
 
-def _spread(ratios: FloatArray) -> float:
-    """Return the standard deviation about zero by the smallest 80% of the ratios, as if they were normal."""
-    squares = np.sort(ratios**2)[: int(np.ceil(_KEPT * len(ratios)))]
+def _spread(judged: _Judged, n_series: int) -> float:
+    """Return the standard deviation about zero by the smallest 80% of the ratios, as if they were normal.
+
+    ``n_series`` counts a series that is held against these ones too: it lies in the tail that isn't used.
+    """
+    squares = np.sort((judged.mean / judged.error) ** 2)[: math.ceil(_KEPT * n_series)]
     edge = stats.norm.ppf((1 + _KEPT) / 2)
-    return max(_ROUNDING, float(np.sqrt(squares.mean() / (1 - 2 * edge * stats.norm.pdf(edge) / _KEPT))))
+    return max(_ROUNDING, math.sqrt(squares.mean() / (1 - 2 * edge * stats.norm.pdf(edge) / _KEPT)))
 
 
 def _degrees(n_series: int, n_pre: int) -> float:

@@ -230,6 +230,15 @@ def test_screen_that_could_miss_half_of_the_effect_can_not_tell():
     assert result.reason.endswith("the screen can't tell.")
 
 
+def test_weight_that_a_method_does_not_state_may_be_one():
+    panel = single_launch_panel(seed=4, n_contaminated=0)
+    found = answer(panel, "synthetic-control", inference="conformal")
+    run = CATALOGUE.create("contamination-screen").run
+    for weights, words in ((found.estimate.weights, "pass"), (None, "not_evaluable")):
+        estimate = dataclasses.replace(found.estimate, weights=weights, value=2.0)
+        assert run(found.estimator, found.panel, estimate, rng=generator(0, "x")).verdict == words
+
+
 def test_screen_needs_donors_and_history():
     few = check("contamination-screen", simulated(n_units=5), inference="conformal")
     assert (few.verdict, few.remedy) == ("not_evaluable", "Ask each heavy donor what happened there.")
@@ -266,8 +275,13 @@ def row(value, *ends, refusal=""):
 @pytest.mark.parametrize(
     ("rows", "verdict", "statistic"),
     [
-        ([row(12.0, 1.0, 23.0), row(7.0, 1.0, 13.0)], "pass", 3 / 4),
-        ([row(12.0, 1.0, 23.0), row(15.0, 1.0, 29.0)], "review", 5 / 4),
+        ([row(12.0, 1.0, 23.0), row(7.0, 5.0, 9.0)], "pass", 3 / 4),
+        ([row(12.0, 1.0, 23.0), row(15.0, 12.0, 18.0)], "review", 5 / 4),
+        (
+            [row(20.0, 0.0, 40.0)],
+            "pass",
+            10 / 20,
+        ),  # further than this interval's half width, but the other reaches here
         ([row(9.0, 1.0, 17.0), row(-6.0, -9.0, -3.0)], "fail", 16 / 4),
         ([row(11.0), row(None, refusal="it needs more")], "pass", 1 / 4),
         ([row(None, refusal="it needs more")], "not_evaluable", None),
@@ -280,9 +294,10 @@ def test_distance_between_methods_is_judged_by_the_interval(monkeypatch, rows, v
     assert len(result.table["methods"]) == 1 + len(rows)
 
 
-def test_unbounded_interval_is_replaced_by_the_others_median(monkeypatch):
-    result = agreement(monkeypatch, [row(12.0, 6.0, 18.0), row(9.0, 0.0, 8.0)], reach=math.inf)
-    assert result.statistic == pytest.approx(2 / np.median([6, 4]))
+def test_unbounded_interval_leaves_the_judgement_to_the_others(monkeypatch):
+    result = agreement(monkeypatch, [row(12.0, 6.0, 18.0), row(9.0, 5.0, 13.0), row(70.0)], reach=math.inf)
+    assert result.statistic == pytest.approx(2 / 6)
+    assert agreement(monkeypatch, [row(12.0)], reach=math.inf).verdict == "not_evaluable"
 
 
 def test_other_methods_are_run_with_shared_choices_and_refusals_are_named(monkeypatch):
