@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -74,8 +75,8 @@ class ContaminationScreen:
             f"{', '.join(told)}{more}{weight}.{moved}",
             remedy=""
             if harmless
-            else f"Ask whether the launch or something else reached {_them(suspects)}; if so, leave out with "
-            f"exclude = {','.join(suspects)}.",
+            else f"Ask whether the launch or something else reached {_them(suspects)}; if so, leave out by the option "
+            f"exclude = {json.dumps(suspects)}.",
             table=table | {"weight_on_suspects": on_suspects, "effect_without": without},
         )
 
