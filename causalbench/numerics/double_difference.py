@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalbench.numerics.frank_wolfe import early_stopped_weights
-from causalbench.numerics.simplex import SimplexFit, solve_simplex
+from causalbench.numerics.ridge_simplex import solve_ridge_simplex
+from causalbench.numerics.simplex import SimplexFit
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -101,12 +102,12 @@ def certified_weights(
     rows = np.column_stack([history, (series[:, pre:] - levels).mean(axis=1)])
     gram = history @ history.T
     cross = share @ gram
-    units = solve_simplex(gram, cross, (cross * share).sum(axis=1), controls, ridge=zeta**2 * pre)
+    units = solve_ridge_simplex(gram, cross, (cross * share).sum(axis=1), zeta**2 * pre, controls)
     scatter, ridges = rows.T @ rows, (_TIME_RIDGE * noise) ** 2 * controls.sum(axis=1)
     times, gaps = np.empty((len(share), pre)), np.empty(len(share))
     for b, mask in enumerate(controls):
         own = _centred_scatter(rows, scatter, mask)
-        fit = solve_simplex(own[:-1, :-1], own[-1:, :-1], own[-1:, -1], ridge=ridges[b : b + 1])
+        fit = solve_ridge_simplex(own[:-1, :-1], own[-1:, :-1], own[-1:, -1], ridges[b : b + 1])
         if _is_perfect(own, fit.weights[0]):
             fit = _least_norm(rows[mask])
         times[b], gaps[b] = fit.weights[0], fit.rel_gap[0]
@@ -131,7 +132,7 @@ def _least_norm(rows: FloatArray) -> SimplexFit:
     solid = size > _RANK * size[0]
     design, target = right[solid], (left.T @ centred[:, -1])[solid] / size[solid]
     cross, square = (design.T @ target)[None], np.array([target @ target])
-    return solve_simplex(design.T @ design, cross, square, ridge=np.array([_TIE_RIDGE]))
+    return solve_ridge_simplex(design.T @ design, cross, square, np.array([_TIE_RIDGE]))
 
 
 def stopped_weights(

@@ -2,10 +2,7 @@ r"""Least squares over the unit simplex by an active-set method on the Gram matr
 
 The problem is
 
-.. math:: \min_w \tfrac12\lVert y - Xw\rVert^2 + \tfrac\eta2\lVert w\rVert^2
-    \quad\text{subject to } w \ge 0,\ \textstyle\sum_j w_j = 1.
-
-A ridge :math:`\eta` is the same as one more row per column, so it adds to the diagonal of the Gram matrix.
+.. math:: \min_w \tfrac12\lVert y - Xw\rVert^2 \quad\text{subject to } w \ge 0,\ \textstyle\sum_j w_j = 1.
 
 With :math:`z_j = x_j - y` it is the search for the point of smallest norm in the convex hull of the :math:`z_j`. The
 method is Wolfe's (1976, Mathematical Programming 11, 128-149, algorithm of section 4): keep an affinely independent
@@ -46,7 +43,7 @@ class SimplexFit:
     weights
         Shape (n_problems, n_columns); zero for columns that a problem may not use.
     rel_gap
-        Duality gap over the residual sum of squares of each problem, its ridge included; shape (n_problems,).
+        Duality gap over the residual sum of squares of each problem, shape (n_problems,).
     """
 
     weights: FloatArray
@@ -54,12 +51,7 @@ class SimplexFit:
 
 
 def solve_simplex(
-    gram: FloatArray,
-    cross: FloatArray,
-    square: FloatArray,
-    allowed: NDArray[np.bool_] | None = None,
-    *,
-    ridge: FloatArray | None = None,
+    gram: FloatArray, cross: FloatArray, square: FloatArray, allowed: NDArray[np.bool_] | None = None
 ) -> SimplexFit:
     """Solve many simplex least-squares problems that share one design.
 
@@ -73,8 +65,6 @@ def solve_simplex(
         y'y of each problem, shape (n_problems,).
     allowed
         Which columns a problem may use, shape (n_problems, n); all of them when None.
-    ridge
-        Penalty on the squared weights of each problem, shape (n_problems,), not negative; none when None.
 
     Returns
     -------
@@ -101,26 +91,25 @@ def solve_simplex(
         allowed = np.ones(cross.shape, dtype=np.bool_)
     if not allowed.any(axis=1).all():
         raise ValueError("a simplex problem needs at least one allowed column")
-    penalty = np.zeros(len(cross)) if ridge is None else np.ascontiguousarray(ridge, dtype=np.float64)
     weights, gap = np.zeros(cross.shape), np.zeros(len(cross))
-    _solve_batch(gram, cross, square, np.ascontiguousarray(allowed), penalty, weights, gap)
+    _solve_batch(gram, cross, square, np.ascontiguousarray(allowed), weights, gap)
     return SimplexFit(weights=weights, rel_gap=gap)
 
 
 @njit(cache=True, nogil=True)
-def _solve_batch(gram, cross, square, allowed, ridge, weights, gap):  # type: ignore[no-untyped-def]
+def _solve_batch(gram, cross, square, allowed, weights, gap):  # type: ignore[no-untyped-def]
     for p in range(len(cross)):
-        _solve_one(gram, cross[p], square[p], np.flatnonzero(allowed[p]), ridge[p], weights[p], gap, p)
+        _solve_one(gram, cross[p], square[p], np.flatnonzero(allowed[p]), weights[p], gap, p)
 
 
 @njit(cache=True, nogil=True)
-def _solve_one(gram, cross, square, columns, ridge, weights, gap, p):  # type: ignore[no-untyped-def]  # noqa: C901 - one kernel
+def _solve_one(gram, cross, square, columns, weights, gap, p):  # type: ignore[no-untyped-def]  # noqa: C901 - one kernel
     """Fill one row of weights and its gap."""
     n = len(columns)
     norms = np.empty(n)
     scale = 0.0
     for j in range(n):
-        norms[j] = gram[columns[j], columns[j]] - 2.0 * cross[columns[j]] + square + ridge
+        norms[j] = gram[columns[j], columns[j]] - 2.0 * cross[columns[j]] + square
         scale += abs(norms[j]) / n
     if scale == 0.0:
         weights[columns[0]] = 1.0
@@ -136,7 +125,7 @@ def _solve_one(gram, cross, square, columns, ridge, weights, gap, p):  # type: i
     first = int(np.argmin(norms))
     support[0], share[0], size = first, 1.0, 1
     factor[0, 0] = np.sqrt(max(norms[first], 0.0) + scale)
-    _price(gram, cross, square, columns, ridge, support, share, size, value)
+    _price(gram, cross, square, columns, support, share, size, value)
     for _ in range(20 * n + 200):
         point = 0.0
         for k in range(size):
@@ -152,11 +141,11 @@ def _solve_one(gram, cross, square, columns, ridge, weights, gap, p):  # type: i
         if size == capacity:
             support, share, factor = _grow(support, share, factor)
             capacity = len(support)
-        if not _append(gram, cross, square, columns, ridge, support, size, factor, entering, scale):
+        if not _append(gram, cross, square, columns, support, size, factor, entering, scale):
             break
         support[size], share[size] = entering, 0.0
-        size = _descend(gram, cross, square, columns, ridge, support, share, size + 1, factor, scale)
-        _price(gram, cross, square, columns, ridge, support, share, size, value)
+        size = _descend(gram, cross, square, columns, support, share, size + 1, factor, scale)
+        _price(gram, cross, square, columns, support, share, size, value)
     for k in range(size):
         weights[columns[support[k]]] = share[k]
     objective = 0.0
@@ -169,7 +158,7 @@ def _solve_one(gram, cross, square, columns, ridge, weights, gap, p):  # type: i
 
 
 @njit(cache=True, nogil=True)
-def _price(gram, cross, square, columns, ridge, support, share, size, value):  # type: ignore[no-untyped-def]
+def _price(gram, cross, square, columns, support, share, size, value):  # type: ignore[no-untyped-def]
     """Compute z_j'x for every corner j from the Gram matrix."""
     n = len(columns)
     shift = square
@@ -182,11 +171,10 @@ def _price(gram, cross, square, columns, ridge, support, share, size, value):  #
         weight = share[k]
         for j in range(n):
             value[j] += weight * row[columns[j]]
-        value[support[k]] += weight * ridge
 
 
 @njit(cache=True, nogil=True)
-def _append(gram, cross, square, columns, ridge, support, size, factor, entering, scale):  # type: ignore[no-untyped-def]
+def _append(gram, cross, square, columns, support, size, factor, entering, scale):  # type: ignore[no-untyped-def]
     """Add a row to the Cholesky factor of z'z + scale * 11'; False when the corner is affinely dependent."""
     new = columns[entering]
     for i in range(size):
@@ -195,7 +183,7 @@ def _append(gram, cross, square, columns, ridge, support, size, factor, entering
         for k in range(i):
             entry -= factor[i, k] * factor[size, k]
         factor[size, i] = entry / factor[i, i]
-    diagonal = gram[new, new] - 2.0 * cross[new] + square + ridge + scale
+    diagonal = gram[new, new] - 2.0 * cross[new] + square + scale
     rest = diagonal
     for k in range(size):
         rest -= factor[size, k] * factor[size, k]
@@ -206,7 +194,7 @@ def _append(gram, cross, square, columns, ridge, support, size, factor, entering
 
 
 @njit(cache=True, nogil=True)
-def _descend(gram, cross, square, columns, ridge, support, share, size, factor, scale):  # type: ignore[no-untyped-def]
+def _descend(gram, cross, square, columns, support, share, size, factor, scale):  # type: ignore[no-untyped-def]
     """Move to the affine minimiser of the corners kept, dropping those that would leave the simplex."""
     target = np.empty(size)
     while True:
@@ -224,7 +212,7 @@ def _descend(gram, cross, square, columns, ridge, support, share, size, factor, 
         for k in range(leaving, size - 1):
             support[k], share[k] = support[k + 1], share[k + 1]
         size -= 1
-        _refactor(gram, cross, square, columns, ridge, support, size, factor, leaving, scale)
+        _refactor(gram, cross, square, columns, support, size, factor, leaving, scale)
 
 
 @njit(cache=True, nogil=True)
@@ -247,10 +235,10 @@ def _affine_minimiser(factor, size, target):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _refactor(gram, cross, square, columns, ridge, support, size, factor, start, scale):  # type: ignore[no-untyped-def]
+def _refactor(gram, cross, square, columns, support, size, factor, start, scale):  # type: ignore[no-untyped-def]
     """Rebuild the factor's rows from the one that left."""
     for i in range(start, size):
-        _append(gram, cross, square, columns, ridge, support, i, factor, support[i], scale)
+        _append(gram, cross, square, columns, support, i, factor, support[i], scale)
 
 
 @njit(cache=True, nogil=True)

@@ -19,7 +19,8 @@ from causalbench.inference.placebo_rank import PlaceboRank
 from causalbench.inference.unit_bootstrap import UnitBootstrap
 from causalbench.numerics.double_difference import certified_weights, noise_levels
 from causalbench.numerics.frank_wolfe import early_stopped_weights
-from causalbench.numerics.simplex import GAP_LIMIT, solve_simplex
+from causalbench.numerics.ridge_simplex import solve_ridge_simplex
+from causalbench.numerics.simplex import GAP_LIMIT
 from causalbench.values import FloatArray, Uncertainty
 from causalbench.workflow.estimate import estimate
 
@@ -64,14 +65,14 @@ def test_ridge_simplex_agrees_with_a_general_minimiser(seed: int, ridge: float) 
     rng = np.random.default_rng(seed)
     design, target = rng.normal(size=(12, 6)), rng.normal(size=12)
     cross, square = (design.T @ target)[None], np.array([target @ target])
-    fit = solve_simplex(design.T @ design, cross, square, ridge=np.array([ridge]))
+    fit = solve_ridge_simplex(design.T @ design, cross, square, np.array([ridge]))
     assert fit.rel_gap[0] <= GAP_LIMIT
     np.testing.assert_allclose(fit.weights[0], ridge_simplex_oracle(design, target, ridge), atol=2e-6)
 
 
 def test_a_large_ridge_spreads_weights_evenly() -> None:
     design = np.random.default_rng(0).normal(size=(5, 4))
-    fit = solve_simplex(design.T @ design, np.zeros((1, 4)), np.zeros(1), ridge=np.array([1e9]))
+    fit = solve_ridge_simplex(design.T @ design, np.zeros((1, 4)), np.zeros(1), np.array([1e9]))
     np.testing.assert_allclose(fit.weights[0], 0.25, atol=1e-8)
 
 
