@@ -24,6 +24,7 @@ docs: .venv/.ready-dev
 bench: .venv/.ready-dev
 	$(ONE_THREAD) $(BIN)/python benchmarks/placebos.py
 	$(BIN)/python benchmarks/engine_moments.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/inference_sizes.py
 
 bench-published: .venv/.ready-dev
 	$(ONE_THREAD) $(BIN)/python benchmarks/honest.py

@@ -79,7 +79,7 @@ def simulate(method: str, options: dict[str, Any], shape: tuple[int, int], rho: 
     """Return by inference one row per draw: p-value, power, width and persistence."""
     (n_pre, n_post), estimator = shape, ESTIMATORS.create(method, options)
     found: dict[str, list[tuple[float, float, float, float]]] = {}
-    with patch.dict(persistence.LIMITS, dict.fromkeys(persistence.LIMITS, 1.0)):
+    with patch.dict(persistence.LIMITS, dict.fromkeys(persistence.LIMITS, (1.0, 1.0))):
         for seed in range(n_draws):
             panel = factor_panel(
                 n_units=N_UNITS, n_periods=n_pre + n_post, n_treated=1, n_post=n_post, effect=0.0, rho=rho, seed=seed
@@ -101,18 +101,24 @@ def simulate(method: str, options: dict[str, Any], shape: tuple[int, int], rho: 
     return {name: np.array(rows) for name, rows in found.items()}
 
 
-def summary(name: str, draws: Any) -> dict[str, float]:
+def summary(name: str, shape: tuple[int, int], draws: Any) -> dict[str, float]:
     """Apply the limit of a test, and average."""
-    limit = persistence.LIMITS.get(LIMIT_OF.get(name, ""), math.inf)
+    limit = persistence.persistence_limit(LIMIT_OF[name], *shape) if name in LIMIT_OF else math.inf
     refused = draws[:, 3] > limit
     answered = draws[~refused]
     return {
         "raw": float(draws[:, 0].mean()),
         "refused": float(refused.mean()),
         "size": float((draws[:, 0] * ~refused).mean()),
+        "answered": float(answered[:, 0].mean()) if len(answered) else math.nan,
         "power": float(answered[:, 1].mean()) if len(answered) else math.nan,
         "width": float(np.median(answered[:, 2])) if len(answered) else math.nan,
     }
+
+
+def shown(value: float, places: int) -> str:
+    """Write a number, or nothing where every draw is refused."""
+    return "" if math.isnan(value) else f"{value:.{places}f}"
 
 
 def table(results: dict[Any, dict[str, Any]], n_draws: int) -> Iterator[str]:
@@ -120,23 +126,23 @@ def table(results: dict[Any, dict[str, Any]], n_draws: int) -> Iterator[str]:
     error = math.sqrt(NOMINAL * (1 - NOMINAL) / n_draws)
     allowed = NOMINAL + 0.01 + 2 * error
     yield (
-        "| inference | method | T0 / T1 | autocorrelation | size without refusal | refused | size | Monte Carlo error "
+        "| inference | method | T0 / T1 | autocorrelation | size without refusal | refused | size | Monte Carlo error | size of answered "
         "| power at 1 | median width |"
     )
-    yield "|---|---|---|---:|---:|---:|---:|---:|---:|---:|"
+    yield "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|"
     rows = []
     for (method, options, shape, rho), by_name in results.items():
         label = " ".join([method, *map(str, dict(options).values())])
         for name, draws in by_name.items():
-            rows.append((name, label, shape, rho, summary(name, draws)))
+            rows.append((name, label, shape, rho, summary(name, shape, draws)))
     order = {shape: i for i, shape in enumerate(SHAPES)}
     for name, label, shape, rho, row in sorted(rows, key=lambda r: (r[0], r[1], order[r[2]], r[3])):
-        width = "unbounded" if math.isinf(row["width"]) else f"{row['width']:.2f}"
+        width = "unbounded" if math.isinf(row["width"]) else shown(row["width"], 2)
         mark = " (above)" if row["size"] > allowed else ""
         deviation = math.sqrt(row["size"] * (1 - row["size"]) / n_draws)
         yield (
             f"| {name} | {label} | {shape[0]} / {shape[1]} | {rho:g} | {row['raw']:.3f} | {row['refused']:.2f} "
-            f"| {row['size']:.3f}{mark} | {deviation:.3f} | {row['power']:.2f} | {width} |"
+            f"| {row['size']:.3f}{mark} | {deviation:.3f} | {shown(row['answered'], 3)} | {shown(row['power'], 2)} | {width} |"
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from causalbench.data.panel import Panel
 from causalbench.errors import ConvergenceError, DataError
 from causalbench.numerics.gaps import rmspe_ratio
-from causalbench.numerics.persistence import LIMITS, persistence
+from causalbench.numerics.persistence import persistence, persistence_limit
 from causalbench.numerics.simplex import GAP_LIMIT, solve_simplex
 from causalbench.protocols import Requirements
 from causalbench.values import BoolArray, EffectPath, Fit, FloatArray, IntArray, MethodCard
@@ -157,7 +157,8 @@ class SyntheticControl:
         if len(data.periods) < _LONG_PANEL or data.n_post * 3 > len(data.periods):
             return "placebo-rank"
         remembered = persistence(self.fit(data).path.effect[: data.n_pre])
-        return "conformal" if remembered <= LIMITS["conformal, blocks"] else "placebo-rank"
+        limit = persistence_limit("conformal, blocks", data.n_pre, data.n_post)
+        return "conformal" if remembered <= limit else "placebo-rank"
 
     def _centred(self, series: FloatArray, window: slice) -> FloatArray:
         if self.fixed_effects == "none":

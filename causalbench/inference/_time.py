@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
-from causalbench.numerics.persistence import LIMITS, persistence
+from causalbench.numerics.persistence import persistence, persistence_limit
 from causalbench.values import Fit
 
 
@@ -16,12 +16,13 @@ def require_memory(data: Panel, fit: Fit, test: str) -> float:
     RefusalError
         With the reason and what to do instead.
     """
-    found, limit = persistence(fit.path.effect[: data.n_pre]), LIMITS[test]
+    found = persistence(fit.path.effect[: data.n_pre])
+    limit = persistence_limit(test, data.n_pre, data.n_post)
     if found <= limit:
         return found
     raise RefusalError(
-        f"the gap before the launch is too persistent for {test}: autocorrelation {found:.2f} over {data.n_pre} periods, "
-        f"at most {limit:.2g} keeps a nominal 10% test at 11% ({data.n_post} periods after the launch)",
+        f"the gap before the launch is too persistent for {test}: autocorrelation {found:.2f}, where at most {limit:.2g} "
+        f"keeps a nominal 10% test at 11% with {data.n_pre} periods before and {data.n_post} after the launch",
         code="CB-D015",
         remedy="use placebo-rank or refined-placebo, which compare units instead of periods"
         + ("" if test != "conformal, iid" else ', or scheme = "blocks"')

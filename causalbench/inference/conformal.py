@@ -43,8 +43,9 @@ class Conformal:
     segments. A stretch narrower than the grid's step may be missed.
 
     ``blocks`` are valid when residuals are stationary under the true effect, ``iid`` when they are exchangeable in time,
-    without autocorrelation. With persistence both reject too often, at nominal 10% and autocorrelation .8 in 11 to 14 and
-    in 37% of draws, so an estimated autocorrelation of the gap before the launch above .6, for ``iid`` above .2, is refused.
+    without autocorrelation. With persistence both reject too often: at nominal 10% and autocorrelation .8 in up to 14%
+    and in 32 to 47% of draws. So gaps are refused whose estimated autocorrelation before the launch is above .6 (.75
+    where the history is at least six times as long as the post period), for ``iid`` above .2.
 
     Parameters
     ----------

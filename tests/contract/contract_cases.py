@@ -48,7 +48,7 @@ class Case:
 
     def estimate(self, panel: Panel, *, level: float = 0.9, seed: int = 0) -> Estimate:
         # What is held here is algebra, on panels that some tests along time would refuse as too persistent.
-        with patch.dict(persistence.LIMITS, dict.fromkeys(persistence.LIMITS, 1.0)):
+        with patch.dict(persistence.LIMITS, dict.fromkeys(persistence.LIMITS, (1.0, 1.0))):
             return estimate(
                 treated_as_one(panel) if self.inference in ONE_TREATED else panel,
                 self.method,

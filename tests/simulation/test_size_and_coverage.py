@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
 from causalbench.data.simulate import factor_panel
+from causalbench.errors import RefusalError
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.estimators import SyntheticControl
 from causalbench.inference.conformal import cyclic_p_values
+from causalbench.values import Estimate
 from causalbench.workflow.estimate import estimate
 
 NOMINAL = 0.10
@@ -29,6 +32,11 @@ TOLERANCE = {
     "unit-bootstrap": 0.01,  # likewise
     "posterior": 0.02,  # a credible interval covers by its model, not by design
     "conformal": 0.02,  # approximate with an estimated counterfactual; the documented 11 to 14% is at autocorrelation .8
+    # At most a point above nominal with persistent gaps refused: benchmarks/results/inference_sizes.md.
+    "placebo-in-time": 0.01,
+    "t-test": 0.01,
+    "prediction": 0.0,  # bounds, not quantiles
+    "refined-placebo": 0.01,  # guaranteed for 2 of 12 units, and in these panels for fewer
 }
 SIZES: dict[str, dict[str, Any]] = {
     "permutation": {"n_units": 12, "n_treated": 2, "n_periods": 20, "n_post": 5},
@@ -41,10 +49,24 @@ SIZES: dict[str, dict[str, Any]] = {
     "unit-bootstrap": {"n_units": 20, "n_treated": 5, "n_periods": 30, "n_post": 5},
     "conformal": {"n_units": 12, "n_treated": 1, "n_periods": 60, "n_post": 10},
     "posterior": {"n_units": 12, "n_treated": 1, "n_periods": 60, "n_post": 10},
+    "placebo-in-time": {"n_units": 12, "n_treated": 1, "n_periods": 60, "n_post": 8},
+    "t-test": {"n_units": 12, "n_treated": 1, "n_periods": 60, "n_post": 10},
+    "prediction": {"n_units": 7, "n_treated": 1, "n_periods": 40, "n_post": 4},
+    "refined-placebo": {"n_units": 12, "n_treated": 1, "n_periods": 30, "n_post": 5},
+}
+CHOICES: dict[str, tuple[dict[str, Any], ...]] = {
+    "conformal": ({}, {"scheme": "iid"}),
+    "placebo-rank": ({}, {"statistic": "effect"}),
 }
 # Triple differences need a column that says who is eligible, and are simulated with their own tests.
 METHODS = [method for method in ESTIMATORS.names() if method != "triple-differences"]
-CASES = [(method, inference) for method in METHODS for inference in ESTIMATORS.load(method).inferences]
+CASES = [
+    (method, inference, options)
+    for method in METHODS
+    for inference in ESTIMATORS.load(method).inferences
+    for options in CHOICES.get(inference, ({},))
+]
+IDS = ["-".join([method, inference, *options.values()]) for method, inference, options in CASES]
 
 
 def monte_carlo_error(share: float, n_draws: int) -> float:
@@ -54,38 +76,69 @@ def monte_carlo_error(share: float, n_draws: int) -> float:
 MANY_TREATED = {"n_units": 13, "n_treated": 3, "n_periods": 30, "n_post": 6}
 
 
-def simulate(method: str, inference: str, *, effect: float, rho: float, n_draws: int) -> tuple[float, float]:
-    """Return the share of draws that reject no effect, and the share whose interval holds the true effect."""
-    rejected, covered = [], []
-    for seed in range(n_draws):
-        panel = factor_panel(effect=effect, rho=rho, seed=seed, **SIZES[inference])
-        answer = estimate(panel, method, inference=inference, level=LEVEL)
-        assert answer.interval is not None
+@dataclass(frozen=True)
+class Shares:
+    """Of all draws: how many reject no effect, how many miss the true one, and how many are refused."""
+
+    rejected: float
+    missed: float
+    refused: float
+
+
+def answer(case: tuple[str, str, dict[str, Any]], *, effect: float, rho: float, seed: int) -> Estimate | None:
+    """Estimate from one panel; None where its gap is refused as too persistent."""
+    method, inference, options = case
+    panel = factor_panel(effect=effect, rho=rho, seed=seed, **SIZES[inference])
+    try:
+        return estimate(panel, method, inference=inference, inference_options=options, level=LEVEL)
+    except RefusalError as refusal:
+        if "too persistent" not in refusal.message:
+            raise
+        return None
+
+
+def simulate(case: tuple[str, str, dict[str, Any]], *, effect: float, rho: float, n_draws: int) -> Shares:
+    """Answer every draw that isn't refused."""
+    answers = [answer(case, effect=effect, rho=rho, seed=seed) for seed in range(n_draws)]
+    given = [found for found in answers if found is not None]
+    intervals = [found.interval for found in given if found.interval is not None]
+    assert len(intervals) == len(given)
+    return Shares(
         # A posterior has no test: an interval without 0 takes the place of a rejection.
-        rejected.append(not answer.interval.contains(0.0) if answer.p_value is None else answer.rejected)
-        covered.append(answer.interval.contains(effect))
-    return float(np.mean(rejected)), float(np.mean(covered))
+        rejected=sum(not interval.contains(0.0) for interval in intervals) / n_draws,
+        missed=sum(not interval.contains(effect) for interval in intervals) / n_draws,
+        refused=1 - len(given) / n_draws,
+    )
 
 
-def assert_size_and_coverage(method: str, inference: str, *, rho: float, n_draws: int) -> None:
-    margin = TOLERANCE[inference] + 2 * monte_carlo_error(NOMINAL, n_draws)
-    size, _ = simulate(method, inference, effect=0.0, rho=rho, n_draws=n_draws)
-    assert size <= NOMINAL + margin, f"size {size} over {n_draws} draws"
-    power, coverage = simulate(method, inference, effect=2.0, rho=rho, n_draws=n_draws)
-    assert coverage >= LEVEL - margin, f"coverage {coverage} over {n_draws} draws"
-    assert power > size + 2 * monte_carlo_error(0.5, n_draws), f"power {power} at two standard deviations of the noise"
+def assert_size_and_coverage(case: tuple[str, str, dict[str, Any]], *, rho: float, n_draws: int) -> None:
+    margin = TOLERANCE[case[1]] + 2 * monte_carlo_error(NOMINAL, n_draws)
+    null = simulate(case, effect=0.0, rho=rho, n_draws=n_draws)
+    assert null.rejected <= NOMINAL + margin, f"size {null.rejected} over {n_draws} draws"
+    found = simulate(case, effect=2.0, rho=rho, n_draws=n_draws)
+    assert found.missed <= NOMINAL + margin, f"missed {found.missed} over {n_draws} draws"
+    if found.refused < 0.5:
+        least = null.rejected + 2 * monte_carlo_error(0.5, n_draws)
+        assert found.rejected > least, f"power {found.rejected} at two standard deviations of the noise"
 
 
-@pytest.mark.parametrize(("method", "inference"), CASES)
-def test_size_and_coverage_in_a_few_draws(method: str, inference: str) -> None:
-    assert_size_and_coverage(method, inference, rho=0.5, n_draws=60)
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_size_and_coverage_in_a_few_draws(case: tuple[str, str, dict[str, Any]]) -> None:
+    # Without autocorrelation where the test is refused otherwise.
+    assert_size_and_coverage(case, rho=0.0 if "iid" in case[2].values() else 0.5, n_draws=60)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rho", [0.0, 0.5])
-@pytest.mark.parametrize(("method", "inference"), CASES)
-def test_size_and_coverage(method: str, inference: str, rho: float) -> None:
-    assert_size_and_coverage(method, inference, rho=rho, n_draws=500)
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_size_and_coverage(case: tuple[str, str, dict[str, Any]], rho: float) -> None:
+    assert_size_and_coverage(case, rho=rho, n_draws=500)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if "synthetic" in case[0]], ids=str)
+def test_size_and_coverage_under_strong_persistence(case: tuple[str, str, dict[str, Any]]) -> None:
+    assert_size_and_coverage(case, rho=0.8, n_draws=500)
 
 
 @pytest.mark.slow
@@ -116,4 +169,4 @@ def test_placebo_rank_keeps_its_size_with_several_treated_units() -> None:
 
 
 def test_every_inference_of_the_catalogue_is_simulated() -> None:
-    assert {inference for _, inference in CASES} <= SIZES.keys() & TOLERANCE.keys()
+    assert {inference for _, inference, _ in CASES} <= SIZES.keys() & TOLERANCE.keys()

@@ -19,7 +19,7 @@ from causalbench.estimators import Did, SyntheticControl
 from causalbench.inference import Conformal, PlaceboInTime, Prediction, TTest
 from causalbench.inference.conformal import permuted_p_values
 from causalbench.inference.prediction import mean_noise
-from causalbench.numerics.persistence import persistence
+from causalbench.numerics.persistence import LIMITS, persistence
 from causalbench.values import FloatArray, Uncertainty, rejects
 from causalbench.workflow.estimate import estimate
 
@@ -27,6 +27,13 @@ LEVELS = pytest.mark.parametrize("level", [0.8, 0.9, 0.95])
 every_time_inference = pytest.mark.parametrize(
     "inference", [TTest(), PlaceboInTime(), Prediction(), Conformal(), Conformal(scheme="iid")], ids=repr
 )
+
+
+@pytest.fixture
+def any_persistence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lift the refusal of persistent gaps, where a test is about arithmetic."""
+    for name in LIMITS:
+        monkeypatch.setitem(LIMITS, name, (1.0, 1.0))
 
 
 def simulated(
@@ -62,15 +69,16 @@ def general_weights(target: FloatArray, donors: FloatArray) -> FloatArray:
     return np.asarray(fit.x)
 
 
+@pytest.mark.usefixtures("any_persistence")
 @every_time_inference
 @LEVELS
 def test_set_is_what_testing_each_effect_gives(inference: Any, level: float) -> None:
-    panel, estimator = simulated(seed=3), SyntheticControl()
+    panel, estimator = simulated(seed=3, n_post=4), SyntheticControl()
     found = infer(inference, estimator, panel, level=level)
     assert found.interval is not None
     width = 4 * float(np.ptp(estimator.fit(panel).path.effect))
     inside = []
-    for tau in estimator.fit(panel).effect + np.linspace(-width, width, 25) + 1e-3:
+    for tau in estimator.fit(panel).effect + np.linspace(-width, width, 9) + 1e-3:
         p_value = infer(inference, estimator, without(panel, tau), level=level).p_value
         assert p_value is not None
         inside.append(found.interval.contains(tau))
@@ -78,6 +86,7 @@ def test_set_is_what_testing_each_effect_gives(inference: Any, level: float) -> 
     assert any(inside)
 
 
+@pytest.mark.usefixtures("any_persistence")
 @pytest.mark.parametrize("n_treated", [1, 3])
 @pytest.mark.parametrize(("n_periods", "n_post", "n_blocks"), [(40, 6, 3), (25, 9, 3), (41, 5, 4), (30, 4, 2)])
 @pytest.mark.parametrize("fixed_effects", ["none", "unit"])
@@ -191,6 +200,7 @@ def test_iid_p_values_count_sums_of_drawn_periods() -> None:
     assert permuted_p_values(residuals, chosen).tolist() == [3 / 5]
 
 
+@pytest.mark.usefixtures("any_persistence")
 def test_iid_conformal_approaches_all_permutations() -> None:
     panel, estimator = simulated(n_periods=16, n_post=3, seed=5), SyntheticControl()
     residuals = estimator.null_residuals(panel, np.zeros(1))[0]
@@ -261,3 +271,28 @@ def test_prediction_refuses_weights_that_solve_another_problem() -> None:
         Prediction().infer(estimator, panel, even, level=0.9, rng=np.random.default_rng(0))
     with pytest.raises(RefusalError, match="no donor weights"):
         infer(Prediction(), Did(), panel)
+
+
+def trending(panel: Panel) -> Panel:
+    """Add a slow wave to the treated unit, which no donor has."""
+    wave = 8 * np.sin(np.arange(len(panel.periods)) / 6)
+    return replace(panel, outcome=panel.outcome + wave * panel.ever_treated[:, None])
+
+
+@pytest.mark.parametrize("inference", [TTest(), PlaceboInTime(), Conformal(), Conformal(scheme="iid")], ids=repr)
+def test_persistent_gaps_are_refused_with_reason_and_remedy(inference: Any) -> None:
+    panel = trending(simulated(n_periods=50, n_post=8))
+    with pytest.raises(
+        RefusalError,
+        match=r"autocorrelation (0\.9|1\.0)\d?, where at most 0\.\d+ keeps.* 42 periods before and 8 after",
+    ) as refusal:
+        infer(inference, SyntheticControl(), panel)
+    assert refusal.value.exit_code == 3
+    assert "placebo-rank" in refusal.value.remedy
+    assert ('scheme = "blocks"' in refusal.value.remedy) == (inference == Conformal(scheme="iid"))
+
+
+def test_default_inference_avoids_what_would_be_refused() -> None:
+    panel = simulated(n_periods=50, n_post=8)
+    assert SyntheticControl().default_inference(panel) == "conformal"
+    assert SyntheticControl().default_inference(trending(panel)) == "placebo-rank"
