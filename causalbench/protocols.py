@@ -65,7 +65,8 @@ class Requirements:
     varying_controls
         Whether control units without any variation carry no information and are dropped with a warning.
     covariates
-        Which covariates are used: ``none``, one value per ``unit``, or one per ``cell`` (unit and period).
+        Which covariates are used: ``none``, one value per ``unit``, one per ``cell`` (unit and period), or one per cell with
+        ``gaps``, where a method says itself what it does about missing ones.
     weights, clusters
         Whether units may carry weights, and belong to clusters.
     missing_cells
@@ -79,7 +80,7 @@ class Requirements:
     recommended_pre: int
     max_cohorts: int | None
     varying_controls: bool
-    covariates: Literal["none", "unit", "cell"] = "none"
+    covariates: Literal["none", "unit", "cell", "gaps"] = "none"
     weights: bool = False
     clusters: bool = False
     missing_cells: bool = False

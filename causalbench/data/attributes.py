@@ -42,8 +42,11 @@ def _covariates(
     for k, name in enumerate(names):
         role = f"covariate_{k}"
         low, high = (table[f"{role}_{side}"].to_numpy(dtype=float, na_value=np.nan) for side in ("low", "high"))
-        _refuse(table, (table[f"{role}_missing"] > 0) | ~np.isfinite(low), f"covariate {name!r} is empty or infinite")
-        _refuse(table, low != high, f"covariate {name!r} has several values")
+        empty = np.isnan(low)
+        _refuse(table, ~empty & ~np.isfinite(low), f"covariate {name!r} is infinite")
+        _refuse(
+            table, ~empty & ((low != high) | (table[f"{role}_missing"] > 0)), f"covariate {name!r} has several values"
+        )
         grid[row, column, k] = low
     return grid
 

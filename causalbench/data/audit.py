@@ -283,8 +283,22 @@ def _refuse_unused_columns(panel: Panel, requires: Requirements, method: str) ->
             raise RefusalError(
                 f"{method} uses no {what}", remedy=f"leave {what} out, or choose a method that uses them"
             )
+    if requires.covariates in ("unit", "cell"):
+        _refuse_empty_covariates(panel)
     if requires.covariates == "unit":
         _ = panel.unit_covariates  # refuses what varies within a unit
+
+
+def _refuse_empty_covariates(panel: Panel) -> None:
+    for name, cells in zip(panel.covariate_names, np.moveaxis(panel.covariates, 2, 0), strict=True):
+        rows, columns = np.nonzero(np.isnan(cells) & ~np.isnan(panel.outcome))
+        if len(rows):
+            where = listing(f"{panel.units[i]} at {panel.periods[t]}" for i, t in zip(rows, columns, strict=True))
+            raise DataError(
+                f"covariate {name!r} is empty in {len(rows)} cells: {where}",
+                code="CB-D042",
+                remedy="fill in one number for every row, or leave this covariate out",
+            )
 
 
 def _with_missing_kept(panel: Panel, requires: Requirements, method: str, findings: list[Finding]) -> Panel:

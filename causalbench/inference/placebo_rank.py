@@ -11,6 +11,7 @@ from numpy.random import Generator
 
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
+from causalbench.inference._dates import require_one_date
 from causalbench.numerics.gaps import rmspe_ratio
 from causalbench.numerics.inversion import RankSet, needed_draws, rank_set
 from causalbench.numerics.resampling import subsets
@@ -56,7 +57,8 @@ class PlaceboRank:
     ------
     RefusalError
         When the estimator can't be refitted or has no weights, there are fewer than two more donors than treated, or several
-        treated units meet an estimator with time weights, which an effect taken off a control would move.
+        treated units meet an estimator with time weights, which an effect taken off a control would move; or with several
+        launch dates.
     """
 
     statistic: Literal["rmspe_ratio", "effect"] = "rmspe_ratio"
@@ -90,6 +92,7 @@ class PlaceboRank:
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return the rank, its p-value and the set inverted from the same ranks."""
+        require_one_date(data, "the rank among placebos")
         pre, gap = data.n_pre, fit.path.effect
         by_ratio = self.statistic == "rmspe_ratio"
         if by_ratio and rmspe_ratio(gap, pre, spread=float(fit.path.observed.std())) is None:

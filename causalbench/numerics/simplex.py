@@ -10,8 +10,12 @@ set of corners, move to the affine minimiser, drop corners whose weight would tu
 smallest gradient until none improves. It ends at the exact optimum after finitely many steps, and only needs inner
 products, so that one Gram matrix of all units serves every placebo: :math:`z_i'z_j = G_{ij} - c_i - c_j + y'y`.
 
-The certificate is the Frank-Wolfe duality gap :math:`g'w - \min_j g_j` with :math:`g = X'(Xw - y)`, which bounds the
-distance of the objective to its optimum from above.
+A tilt :math:`\ell` adds :math:`\ell'w` to the objective, a price for each column, as in the penalised synthetic control. It
+can't be folded into :math:`X'y`: the shifted products are then no longer those of any points, and large prices break the
+factor.
+
+The certificate is the Frank-Wolfe duality gap :math:`g'w - \min_j g_j` with :math:`g = X'(Xw - y) + \ell`, which bounds
+the distance of the objective to its optimum from above.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ class SimplexFit:
     weights
         Shape (n_problems, n_columns); zero for columns that a problem may not use.
     rel_gap
-        Duality gap over the residual sum of squares of each problem, shape (n_problems,).
+        Duality gap over the residual sum of squares (and twice the tilt) of each problem, shape (n_problems,).
     """
 
     weights: FloatArray
@@ -51,7 +55,11 @@ class SimplexFit:
 
 
 def solve_simplex(
-    gram: FloatArray, cross: FloatArray, square: FloatArray, allowed: NDArray[np.bool_] | None = None
+    gram: FloatArray,
+    cross: FloatArray,
+    square: FloatArray,
+    allowed: NDArray[np.bool_] | None = None,
+    tilt: FloatArray | None = None,
 ) -> SimplexFit:
     """Solve many simplex least-squares problems that share one design.
 
@@ -65,6 +73,8 @@ def solve_simplex(
         y'y of each problem, shape (n_problems,).
     allowed
         Which columns a problem may use, shape (n_problems, n); all of them when None.
+    tilt
+        Price of each column, added to half the sum of squares, shape (n_problems, n); none when None.
 
     Returns
     -------
@@ -91,20 +101,22 @@ def solve_simplex(
         allowed = np.ones(cross.shape, dtype=np.bool_)
     if not allowed.any(axis=1).all():
         raise ValueError("a simplex problem needs at least one allowed column")
+    prices = np.zeros((1, cross.shape[1])) if tilt is None else np.ascontiguousarray(tilt, dtype=np.float64)
     weights, gap = np.zeros(cross.shape), np.zeros(len(cross))
-    _solve_batch(gram, cross, square, np.ascontiguousarray(allowed), weights, gap)
+    _solve_batch(gram, cross, square, prices, np.ascontiguousarray(allowed), weights, gap)
     return SimplexFit(weights=weights, rel_gap=gap)
 
 
 @njit(cache=True, nogil=True)
-def _solve_batch(gram, cross, square, allowed, weights, gap):  # type: ignore[no-untyped-def]
+def _solve_batch(gram, cross, square, tilt, allowed, weights, gap):  # type: ignore[no-untyped-def]
     for p in range(len(cross)):
-        _solve_one(gram, cross[p], square[p], np.flatnonzero(allowed[p]), weights[p], gap, p)
+        prices = tilt[min(p, len(tilt) - 1)]
+        gap[p] = solve_one(gram, cross[p], square[p], prices, np.flatnonzero(allowed[p]), weights[p])
 
 
 @njit(cache=True, nogil=True)
-def _solve_one(gram, cross, square, columns, weights, gap, p):  # type: ignore[no-untyped-def]  # noqa: C901 - one kernel
-    """Fill one row of weights and its gap."""
+def solve_one(gram, cross, square, tilt, columns, weights):  # type: ignore[no-untyped-def]  # noqa: C901 - one kernel
+    """Fill one row of weights and return its relative gap; for kernels that have their own loop."""
     n = len(columns)
     norms = np.empty(n)
     scale = 0.0
@@ -112,8 +124,11 @@ def _solve_one(gram, cross, square, columns, weights, gap, p):  # type: ignore[n
         norms[j] = gram[columns[j], columns[j]] - 2.0 * cross[columns[j]] + square
         scale += abs(norms[j]) / n
     if scale == 0.0:
-        weights[columns[0]] = 1.0
-        return
+        cheapest = 0
+        for j in range(n):
+            cheapest = j if tilt[columns[j]] < tilt[columns[cheapest]] else cheapest
+        weights[columns[cheapest]] = 1.0
+        return 0.0
     # One corner of another size must not set the scale by which all others are judged.
     scale = max(np.median(norms), 1e-12 * scale)
     capacity = 32
@@ -122,10 +137,14 @@ def _solve_one(gram, cross, square, columns, weights, gap, p):  # type: ignore[n
     factor = np.zeros((capacity, capacity))
     # value[j] = z_j'x for the current point x, kept up to date as the weights move.
     value = np.empty(n)
-    first = int(np.argmin(norms))
+    tilted, first = False, 0
+    for j in range(n):
+        tilted = tilted or tilt[columns[j]] != 0.0
+        nearer = norms[j] + 2.0 * tilt[columns[j]] < norms[first] + 2.0 * tilt[columns[first]]
+        first = j if nearer else first
     support[0], share[0], size = first, 1.0, 1
     factor[0, 0] = np.sqrt(max(norms[first], 0.0) + scale)
-    _price(gram, cross, square, columns, support, share, size, value)
+    _price(gram, cross, square, tilt, columns, support, share, size, value)
     for _ in range(20 * n + 200):
         point = 0.0
         for k in range(size):
@@ -141,31 +160,35 @@ def _solve_one(gram, cross, square, columns, weights, gap, p):  # type: ignore[n
         if size == capacity:
             support, share, factor = _grow(support, share, factor)
             capacity = len(support)
-        if not _append(gram, cross, square, columns, support, size, factor, entering, scale):
+        independent = _append(gram, cross, square, columns, support, size, factor, entering, scale)
+        if not (independent or tilted):
             break
         support[size], share[size] = entering, 0.0
-        size = _descend(gram, cross, square, columns, support, share, size + 1, factor, scale)
-        _price(gram, cross, square, columns, support, share, size, value)
+        if not independent:
+            size = _exchange(gram, cross, square, columns, support, share, size, factor, scale)
+        size = _descend(gram, cross, square, tilt, tilted, columns, support, share, size + 1, factor, scale)
+        _price(gram, cross, square, tilt, columns, support, share, size, value)
     for k in range(size):
         weights[columns[support[k]]] = share[k]
-    objective = 0.0
+    objective, price = 0.0, 0.0
     for k in range(size):
         objective += share[k] * value[support[k]]
+        price += share[k] * tilt[columns[support[k]]]
     lowest = value[0]
     for j in range(n):
         lowest = min(lowest, value[j])
-    gap[p] = max(objective - lowest, 0.0) / max(abs(objective), _GAP_FLOOR * scale)
+    return max(objective - lowest, 0.0) / max(abs(objective + price), _GAP_FLOOR * scale)
 
 
 @njit(cache=True, nogil=True)
-def _price(gram, cross, square, columns, support, share, size, value):  # type: ignore[no-untyped-def]
+def _price(gram, cross, square, tilt, columns, support, share, size, value):  # type: ignore[no-untyped-def]
     """Compute z_j'x for every corner j from the Gram matrix."""
     n = len(columns)
     shift = square
     for k in range(size):
         shift -= share[k] * cross[columns[support[k]]]
     for j in range(n):
-        value[j] = shift - cross[columns[j]]
+        value[j] = shift - cross[columns[j]] + tilt[columns[j]]
     for k in range(size):
         row = gram[columns[support[k]]]
         weight = share[k]
@@ -194,11 +217,38 @@ def _append(gram, cross, square, columns, support, size, factor, entering, scale
 
 
 @njit(cache=True, nogil=True)
-def _descend(gram, cross, square, columns, support, share, size, factor, scale):  # type: ignore[no-untyped-def]
+def _exchange(gram, cross, square, columns, support, share, size, factor, scale):  # type: ignore[no-untyped-def]
+    """Trade a corner for the last one, which is an affine combination of the others: only the price falls on the way.
+
+    Return the number of corners before the last.
+    """
+    traded = np.empty(size)
+    for i in range(size - 1, -1, -1):
+        entry = factor[size, i]
+        for k in range(i + 1, size):
+            entry -= factor[k, i] * traded[k]
+        traded[i] = entry / factor[i, i]
+    step, leaving = np.inf, 0
+    for k in range(size):
+        if traded[k] > 0.0 and share[k] / traded[k] < step:
+            step, leaving = share[k] / traded[k], k
+    for k in range(size):
+        share[k] = max(share[k] - step * traded[k], 0.0)
+    share[size] = step
+    for k in range(leaving, size):
+        support[k], share[k] = support[k + 1], share[k + 1]
+    _refactor(gram, cross, square, columns, support, size, factor, leaving, scale)
+    return size - 1
+
+
+@njit(cache=True, nogil=True)
+def _descend(gram, cross, square, tilt, tilted, columns, support, share, size, factor, scale):  # type: ignore[no-untyped-def]
     """Move to the affine minimiser of the corners kept, dropping those that would leave the simplex."""
-    target = np.empty(size)
+    target, priced = np.empty(size), np.zeros(size)
     while True:
         _affine_minimiser(factor, size, target)
+        if tilted:
+            _tilt_minimiser(tilt, columns, support, factor, size, target, priced)
         step, leaving = 1.0, -1
         for k in range(size):
             if target[k] <= 0.0:
@@ -232,6 +282,25 @@ def _affine_minimiser(factor, size, target):  # type: ignore[no-untyped-def]
         total += target[i]
     for i in range(size):
         target[i] /= total
+
+
+@njit(cache=True, nogil=True)
+def _tilt_minimiser(tilt, columns, support, factor, size, target, priced):  # type: ignore[no-untyped-def]
+    """Move the affine minimiser by the prices: with M v = 1 and M u = tilt it is (1 + 1'u) v / 1'v - u."""
+    for i in range(size):
+        entry = tilt[columns[support[i]]]
+        for k in range(i):
+            entry -= factor[i, k] * priced[k]
+        priced[i] = entry / factor[i, i]
+    total = 0.0
+    for i in range(size - 1, -1, -1):
+        entry = priced[i]
+        for k in range(i + 1, size):
+            entry -= factor[k, i] * priced[k]
+        priced[i] = entry / factor[i, i]
+        total += priced[i]
+    for i in range(size):
+        target[i] = (1.0 + total) * target[i] - priced[i]
 
 
 @njit(cache=True, nogil=True)
