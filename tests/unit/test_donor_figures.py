@@ -11,7 +11,14 @@ from causalbench.artifacts import plain
 from causalbench.data.datasets import study_path
 from causalbench.decision.headline import headline
 from causalbench.report import figures, page
-from causalbench.report.figures import donor_weights, effect_path, leave_one_out, method_agreement, posterior_panels
+from causalbench.report.figures import (
+    control_selection,
+    donor_weights,
+    effect_path,
+    leave_one_out,
+    method_agreement,
+    posterior_panels,
+)
 from causalbench.report.tables import estimate_text
 from causalbench.study import Study
 from causalbench.values import Interval, PathBands
@@ -232,3 +239,16 @@ def test_intervals_are_named_by_what_they_are_a_set_of(evidence):
     assert interval_name(posterior(estimate)) == "95% credible interval of the average effect"
     assert interval_name(estimate | {"interval": None}) == "interval"
     assert evidence_text(estimate | {"p_value": None, "posterior_tail": None}) == "not computed"
+
+
+def test_selected_controls_are_drawn_by_probability_with_their_coefficients(evidence):
+    detail = evidence["estimates"][0]["detail"]
+    assert control_selection.draw(evidence, METRIC) is None
+    detail["inclusion_probability"] = {"Nevada": 0.4, "Utah": 0.983, "Texas": 0.001}
+    detail["coefficients"] = {"Nevada": -0.25, "Utah": 1.5, "Texas": 0.0}
+    drawing = control_selection.draw(evidence, METRIC)
+    shown = texts(drawing)
+    assert [text for text in shown if text and "%, " in text] == ["40%, -0.25", "98%, +1.5"]
+    assert "Texas" not in shown
+    assert "likeliest are Utah 98%, Nevada 40%, Texas 0%" in drawing.alt
+    assert drawing.caption.endswith(" 1 other less probable: not drawn.")
