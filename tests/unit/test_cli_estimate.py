@@ -10,6 +10,7 @@ import pytest
 
 import causalbench
 from causalbench import cli
+from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.workflow import estimate as workflow
 
 SALES = {
@@ -189,8 +190,10 @@ def test_wrong_value_of_a_flag_is_exit_2_with_the_reason(run, table, more, probl
 def test_misspelt_method_names_the_nearest(run, table):
     code, out, err = run(*flags(table, method="synthetic-contol"))
     assert (code, out) == (2, "")
+    listed = ", ".join(ESTIMATORS.names())
     assert (
-        "[method] name = 'synthetic-contol' doesn't exist (did you mean 'synthetic-control'?); there are: did, " in err
+        f"[method] name = 'synthetic-contol' doesn't exist (did you mean 'synthetic-control'?); there are: {listed}"
+        in err
     )
 
 
