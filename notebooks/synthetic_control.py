@@ -36,7 +36,7 @@ import causalbench as cb
 from causalbench.estimators import CATALOGUE as METHODS
 from causalbench.report import figures
 from causalbench.report.tables import estimate_text
-from causalbench.wording import interval_text
+from causalbench.wording import evidence_text, interval_text
 from causalbench.workflow.estimate import prepare_study
 from causalbench.workflow.reading import read_panel
 
@@ -111,8 +111,9 @@ drawings.get("placebo_gaps", "no placebos: too few units, or a method that can't
 # Choose by what you have, and before looking.
 #
 # *Proposition 99:* in space the set reaches from -33 to -6, as some states part from their mixtures by as much without a law.
-# Against California's own years before the law it reaches from -22 to -14 (`conformal`). With 39 states and 31 years neither
-# could ever give p = 0.001; who prints that for one state has assumed something that isn't in the data.
+# Against California's own years before the law it reaches from -22 to -14 (`conformal`). Counting among 39 states or 31 years
+# can't give p = 0.001. Where a smaller p stands in the table it comes from an assumption: that California without the law
+# would have stayed as near to its mixture as in the years to which the mixture was fitted.
 
 # %%
 panel = read_panel(study, metric)
@@ -128,11 +129,11 @@ for name in METHODS.load(study.method.name).inferences:
             on_missing=study.data.on_missing,
             options=study.method.options,
         ).to_dict()
-        smallest = found["detail"].get("smallest_p")
-        rows[name] = [found["p_value"], smallest, found["posterior_tail"], interval_text(found["interval"])]
+        limit = found["detail"].get("smallest_p")
+        rows[name] = [evidence_text(found), limit and f"{limit:.3g}", interval_text(found["interval"])]
     except cb.CausalbenchError as refusal:
         print(f"{name}: {refusal}\n")
-pd.DataFrame.from_dict(rows, orient="index", columns=["p", "smallest p possible", "posterior tail", f"{study.method.level:.0%} set"])
+pd.DataFrame.from_dict(rows, orient="index", columns=["evidence", "smallest p possible", f"{study.method.level:.0%} set"]).fillna("")
 
 # %% [markdown]
 # ## Does it hang on one donor, or on a donor that reacted itself?

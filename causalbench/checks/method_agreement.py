@@ -81,10 +81,7 @@ class MethodAgreement:
 
 def _ask(name: str, own: Estimator[Panel], data: Panel, *, level: float, rng: Generator) -> dict[str, Any]:
     """Audit, fit and infer with another method; a refusal is its answer."""
-    made: Any = ESTIMATORS.create(name, _shared_options(own, ESTIMATORS.load(name)))
-    if hasattr(made, "seed"):
-        made = dataclasses.replace(made, seed=int(rng.integers(2**31)))
-    estimator: Estimator[Panel] = made
+    estimator: Estimator[Panel] = ESTIMATORS.create(name, _shared_options(own, ESTIMATORS.load(name)))
     try:
         used, _ = audit(estimator.sample(data), estimator.requires, method=name)
         fit = estimator.fit(used)
