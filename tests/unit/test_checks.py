@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from causalbench.checks import CATALOGUE
+from causalbench.checks import CATALOGUE, placebo_in_time
 from causalbench.data.simulate import factor_panel
 from causalbench.decision.headline import headline
 from causalbench.errors import DataError, RefusalError
 from causalbench.study import Study
+from causalbench.values import Interval, PathBands, Uncertainty
 from causalbench.workflow import readout
 from causalbench.workflow.estimate import answer, generator
 
@@ -200,3 +201,39 @@ def test_mean_has_no_total():
     found = answer(panel, "did").estimate
     assert found.detail["incremental"] is None
     assert "in total" not in headline(STUDY, found, [])["answer"]
+
+
+class Believing:
+    """An inference that gives a posterior, whatever the data."""
+
+    def __init__(self, lower, upper, tail):
+        self.interval = Interval(segments=((lower, upper),), level=0.9, kind="credible")
+        self.tail = tail
+
+    def infer(self, estimator, data, fit, *, level, rng):
+        return Uncertainty(interval=self.interval, p_value=None, posterior_tail=self.tail)
+
+
+@pytest.mark.parametrize(
+    ("ends", "tail", "expected"), [((-1.0, 2.0), 0.3, "pass"), ((1.0, 2.0), 0.01, "review"), ((0.5, 2.0), None, None)]
+)
+def test_mock_launch_of_a_bayesian_method_is_judged_by_its_interval(monkeypatch, ends, tail, expected):
+    found = answer(simulated(), "synthetic-control", inference="conformal", level=0.9)
+    check = CATALOGUE.create("placebo-in-time")
+    monkeypatch.setattr(placebo_in_time.INFERENCES.__class__, "create", lambda *_: Believing(*ends, tail))
+    result = check.run(found.estimator, found.panel, found.estimate, rng=generator(0, "x"))
+    assert result.verdict == (expected or "not_evaluable")
+    if expected:
+        assert f"(posterior tail {tail:.3g})" in result.reason
+        assert "p =" not in result.reason
+        assert (result.statistic, result.threshold) == (tail, pytest.approx(0.05))
+
+
+def test_bands_by_period_do_not_suppose_a_constant_effect():
+    found = answer(simulated(), "synthetic-control", inference="conformal")
+    ends = np.zeros(len(found.panel.periods))
+    bands = PathBands(level=0.9, kind="credible", lower=ends, upper=ends, cumulative_lower=ends, cumulative_upper=ends)
+    check = CATALOGUE.create("interval-holds-estimate")
+    for path_bands, arises in ((None, True), (bands, False)):
+        estimate = dataclasses.replace(found.estimate, path_bands=path_bands)
+        assert (check.run(found.estimator, found.panel, estimate, rng=generator(0, "x")) is not None) == arises
