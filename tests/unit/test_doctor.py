@@ -6,8 +6,10 @@ import sys
 from importlib import metadata
 
 import pytest
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 
 from causalbench import doctor
+from causalbench.workflow import estimate as workflow
 
 # What the program 0.2.6 prints for series without effect, where it runs (pandas 1.5.3): a p of 0 each time.
 ALWAYS_CERTAIN = "P-value                          0.0%"
@@ -113,6 +115,30 @@ def test_folder_that_cannot_be_written_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
     found = doctor._folder()
     assert (found.status, "Read-only file system" in found.found) == ("fail", True)
+
+
+def test_kernels_that_cannot_be_kept_fail_with_the_way_out(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(workflow, "estimate", refuse)
+    found = doctor._kernels()
+    assert (found.status, "no locator" in found.found, "NUMBA_CACHE_DIR" in found.remedy) == ("fail", True, True)
+
+
+def test_kernel_of_another_environment_is_warned_about(monkeypatch):
+    spec = KernelSpec(argv=["/somewhere/else/bin/python", "-m", "ipykernel_launcher"])
+    monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", lambda *_: spec)
+    found = doctor._notebooks()
+    assert (found.status, "/somewhere/else" in found.found) == ("warn", True)
+
+
+def test_missing_kernel_fails(monkeypatch):
+    def nothing(_, name):
+        raise NoSuchKernel(name)
+
+    monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", nothing)
+    assert doctor._notebooks().status == "fail"
 
 
 def test_more_threads_than_cores_are_warned_about(monkeypatch):
