@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from causalbench.values import Interval
+import numpy as np
+from numpy.random import Generator
+
+from causalbench.data.panel import Panel
+from causalbench.values import IntArray, Interval
 
 WEIGHT = 1e-4
 """Donors with less weight than this, in absolute value, count as having none."""
@@ -15,6 +19,17 @@ def gross_shares(weights: Mapping[str, float]) -> dict[str, float]:
     total = sum(abs(weight) for weight in weights.values())
     used = {unit: abs(weight) / total for unit, weight in weights.items() if abs(weight) > WEIGHT}
     return dict(sorted(used.items(), key=lambda item: (-item[1], item[0])))
+
+
+def some_donors(data: Panel, rows: IntArray, shares: Mapping[str, float], *, most: int, rng: Generator) -> IntArray:
+    """Return the rows of donors; of more than ``most``, the heaviest (half of them at most) and others drawn at random."""
+    if len(rows) <= most:
+        return rows
+    heavy = data.index(list(shares)[: most // 2])
+    heavy = heavy[np.isin(heavy, rows)]
+    others = rng.choice(np.setdiff1d(rows, heavy), size=most - len(heavy), replace=False)
+    chosen: IntArray = np.sort(np.concatenate([heavy, others]))
+    return chosen
 
 
 def half_width(interval: Interval | None) -> float | None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._donors import gross_shares
+from causalbench.checks._donors import gross_shares, some_donors
 from causalbench.checks._event_times import HALF, SIZE
 from causalbench.data.panel import Panel
 from causalbench.numerics.reactions import FEWEST_PERIODS, FEWEST_SERIES, Reactions, find_reactions
@@ -49,7 +49,7 @@ class ContaminationScreen:
             return None
         conclude = partial(CheckResult, name="contamination-screen", question=self.question, threshold=SIZE)
         shares = gross_shares(estimate.weights or {})
-        donors = _screened(data, shares, rng)
+        donors = some_donors(data, _moving(data), shares, most=_MOST, rng=rng)
         series = data.outcome[donors]
         problem = _problem(series, data.n_pre)
         if problem:
@@ -85,16 +85,11 @@ def _them(suspects: Sequence[str]) -> str:
     return suspects[0] if len(suspects) == 1 else "them"
 
 
-def _screened(data: Panel, shares: dict[str, float], rng: Generator) -> IntArray:
-    """Return the rows of the donors that move before the launch; of very many, the heaviest and others drawn."""
+def _moving(data: Panel) -> IntArray:
+    """Return the rows of the donors that move before the launch."""
     moving = np.nan_to_num(np.ptp(data.outcome[:, : data.n_pre], axis=1), nan=1.0) > 0
-    rows = np.flatnonzero(~data.ever_treated & moving)
-    if len(rows) <= _MOST:
-        return rows
-    heavy = data.index(list(shares)[: _MOST // 2])
-    heavy = heavy[np.isin(heavy, rows)]
-    others = rng.choice(np.setdiff1d(rows, heavy), size=_MOST - len(heavy), replace=False)
-    return np.sort(np.concatenate([heavy, others]))
+    rows: IntArray = np.flatnonzero(~data.ever_treated & moving)
+    return rows
 
 
 def _problem(series: FloatArray, n_pre: int) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
+from causalbench.checks._donors import gross_shares, some_donors
 from causalbench.checks._event_times import HALF
 from causalbench.data.panel import Panel
 from causalbench.numerics.donor_gaps import gap_to_hull, gaps_among
@@ -17,6 +18,9 @@ from causalbench.values import CheckResult, Estimate, FloatArray
 from causalbench.wording import number
 
 _FURTHEST = 0.1
+_MOST = 500
+"""Donors that span the hull at most: the heaviest, and others drawn at random."""
+
 _LEVEL_FREE = 1e-6
 
 
@@ -28,11 +32,12 @@ class DonorHull:
     one; for a method that ignores levels (its answer doesn't change when the treated units are lifted by a constant), of
     paths about their own means. It is held against how far each donor lies from the hull of the other donors. Treated
     units among the tenth that lies furthest out ask for review: were they like the donors, that would happen one time in
-    ten. A gap that lasts is carried past the launch as bias (Abadie 2021, Journal of Economic Literature 59, section 3.3).
+    ten. A gap that lasts is carried past the launch as bias (Abadie 2021, Journal of Economic Literature 59, 391-425).
     Where it is to one side for the most part (its mean is more than half of its root mean square) and more than half of the
     effect, conventions, the check fails; it asks for review where the treated units aren't that far out. With fewer than
     nine donors ranks say nothing, and only that counts. For treated units like the donors, simulated with 12 to 180
-    periods before the launch and 20 to 60 donors, 7 to 11% aren't passed and about 5% fail at most.
+    periods before the launch and 20 to 60 donors, 7 to 11% aren't passed and about 5% fail at most. Of more than 500 donors,
+    the heaviest and others drawn at random span the hull.
     """
 
     question: ClassVar[str] = "Do the treated lie within what mixtures of donors can reach?"
@@ -44,7 +49,9 @@ class DonorHull:
         if estimate.weights is None:
             return None
         conclude = partial(CheckResult, name="donor-hull", question=self.question)
-        target, donors = estimate.path.observed[: data.n_pre], data.outcome[~data.ever_treated, : data.n_pre]
+        shares = gross_shares(estimate.weights)
+        rows = some_donors(data, np.flatnonzero(~data.ever_treated), shares, most=_MOST, rng=rng)
+        target, donors = estimate.path.observed[: data.n_pre], data.outcome[rows, : data.n_pre]
         known = np.isfinite(target) & np.isfinite(donors).all(axis=0)
         target, donors = target[known], donors[:, known]
         if len(target) < 2 or len(donors) < 3:

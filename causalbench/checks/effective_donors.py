@@ -22,7 +22,7 @@ class EffectiveDonors:
     r"""How many donors with equal weights would be as concentrated, and what the largest carries.
 
     :math:`(\sum_j |w_j|)^2 / \sum_j w_j^2`, which lies between 1 and the number of donors whatever the signs; it is
-    :math:`1 / \sum_j w_j^2` for weights that are not negative and sum to one (Kish 1965, Survey Sampling, section 11.7).
+    :math:`1 / \sum_j w_j^2` for weights that are not negative and sum to one (Kish 1965, Survey Sampling).
     One donor with 80% of the absolute weight, a convention, asks for review: what happens to it happens to the answer.
     Negative weights are named, as they reach beyond what donors did.
     """

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from causalbench.checks import CATALOGUE, method_agreement, overfitting
+from causalbench.checks import CATALOGUE, donor_hull, method_agreement, overfitting
 from causalbench.checks._donors import gross_shares, half_width
 from causalbench.data.panel import Panel
 from causalbench.data.simulate import factor_panel, single_launch_panel
@@ -107,6 +107,15 @@ def test_distance_to_the_hull_by_hand():
     result = check("donor-hull", panel_of([[4, 1, 9], *corners], n_pre=2), inference="placebo-rank")
     assert result.table["distance"] == pytest.approx(2 / math.sqrt(2))
     assert result.table["mean_gap"] == pytest.approx(1.0)
+
+
+def test_hull_of_very_many_donors_is_spanned_by_the_heaviest_and_some_others(monkeypatch):
+    monkeypatch.setattr(donor_hull, "_MOST", 10)
+    found = answer(simulated(n_units=40), "synthetic-control", inference="conformal")
+    run = CATALOGUE.create("donor-hull").run
+    one, again = (run(found.estimator, found.panel, found.estimate, rng=np.random.default_rng(1)) for _ in range(2))
+    assert "of 10 donors" in one.reason
+    assert one.table == again.table
 
 
 def test_two_donors_have_no_hull_to_rank_by():
