@@ -38,8 +38,8 @@ class PlaceboInTime:
 
     To fit on the periods before, and not on all of the history around a mock launch, holds the size better: a fit that
     knows both sides of a gap bridges it better than any fit reaches beyond its end. At nominal 10%, with 90 periods before
-    and 15 after the launch and autocorrelation 0 / .5 / .8, ranks count the actual launch once and reject 12 / 13 / 16% of
-    true nulls where the rest of the history is fitted on, and 11 / 11 / 14% with the periods before (300 draws).
+    and 15 after the launch and autocorrelation 0 / .5 / .8, ranks that count the actual launch once reject 12 / 13 / 16% of
+    true nulls where the rest of the history is fitted on, and 9 / 8 / 11% with the periods before (250 to 300 draws).
 
     It works for every method that can be refitted to earlier periods, and looks at the treated unit alone. The
     placebo-in-time check asks the same question of a single mock launch with the method's own inference.

@@ -21,7 +21,7 @@ _DRAWN = 200
 _LARGEST_BOUND = 0.2
 _NO_INTERCEPT = 1e-9
 _MOST_PERSISTENT = 0.99
-_SMALLEST_P = 1e-12
+_SMALLEST_P = 4 / (_DRAWN + 1)
 _BISECTIONS = 60
 
 
@@ -48,7 +48,8 @@ class Prediction:
     in simulated panels it detects an effect of one noise standard deviation in at most 5% of draws, this in 4 to 18%.
 
     The parameter is the effect that happened, and the level bounds the share of datasets whose interval misses it.
-    Intervals of all levels are nested, and the p-value is the smallest :math:`\alpha` whose interval leaves out zero.
+    Intervals of all levels are nested, and the p-value is the smallest :math:`\alpha` whose interval leaves out zero,
+    .02 at least: quantiles of 200 draws know no less.
     Both parts are bounds, so intervals are wide: at nominal 90% and autocorrelation 0 / .5 / .8 / .95 they miss the effect
     in at most 1 / 3 / 6 / 8% of simulated panels, and persistent gaps need no refusal.
 
@@ -74,7 +75,7 @@ class Prediction:
         ),
         edge_cases=(
             "Bands of running sums are those of running means, times the number of periods.",
-            "The p-value is the smallest level whose interval leaves out zero.",
+            "The p-value is the smallest level whose interval leaves out zero, .02 at least; above 98% intervals are unbounded.",
         ),
         references=(
             (
@@ -93,6 +94,7 @@ class Prediction:
         alone, running = np.eye(data.n_post), np.tril(np.ones((data.n_post, data.n_post)))
         ends = ends_of_means(estimator, data, fit, np.concatenate([alone, running]), rng=rng)
         low, high = ends.at(1 - level)
+        unbounded = f"unbounded: {_DRAWN} draws allow no p below {_SMALLEST_P:.3g}"
         return Uncertainty(
             interval=Interval(segments=((float(low[-1]), float(high[-1])),), level=level, kind="confidence"),
             p_value=ends.p_value(),
@@ -101,7 +103,9 @@ class Prediction:
                 "noise_bound": float(ends.noise[-1]) * math.sqrt(2 * math.log(4 / (1 - level))),
                 "weight_bound": ends.weight_bound,
                 "persistence": ends.persistence,
+                "smallest_p": _SMALLEST_P,
             },
+            warnings=() if np.isfinite(low[-1]) else (unbounded,),
         )
 
 
@@ -117,6 +121,8 @@ class Ends:
 
     def at(self, alpha: float) -> tuple[FloatArray, FloatArray]:
         """Return lower and upper ends at one minus this level, each of shape (n_means,)."""
+        if alpha < _SMALLEST_P - 1e-9:  # a quantile beyond all draws
+            return np.full_like(self.centre, -np.inf), np.full_like(self.centre, np.inf)
         reach = self.noise * math.sqrt(2 * math.log(4 / alpha))
         low = np.quantile(self.extremes.least, alpha / 4, axis=0)
         high = np.quantile(self.extremes.largest, 1 - alpha / 4, axis=0)
@@ -126,7 +132,7 @@ class Ends:
         """Return the smallest alpha at which the last mean's interval leaves out zero."""
         low, high = _SMALLEST_P, 1.0
         if self._holds_zero(high):
-            return 1.0
+            return high
         for _ in range(_BISECTIONS):
             middle = math.sqrt(low * high)
             low, high = (middle, high) if self._holds_zero(middle) else (low, middle)

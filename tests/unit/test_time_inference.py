@@ -263,6 +263,17 @@ def test_noise_of_a_mean_is_that_of_an_autoregression(rho: float) -> None:
     assert mean_noise(rho, n)[-1] == pytest.approx(math.sqrt(covariance.mean()), rel=1e-12)
 
 
+def test_prediction_knows_no_p_value_below_its_draws() -> None:
+    far = replace(simulated(), outcome=simulated().outcome + 50.0 * simulated().treated)
+    found = infer(Prediction(), SyntheticControl(), far, level=0.95)
+    assert found.p_value == 4 / 201  # the smallest quantile of 200 draws, on one of two sides, for half of alpha
+    assert found.warnings == ()
+    surer = infer(Prediction(), SyntheticControl(), far, level=0.99)
+    assert surer.interval is not None
+    assert (surer.interval.lower, surer.interval.upper) == (None, None)
+    assert surer.warnings == ("unbounded: 200 draws allow no p below 0.0199",)
+
+
 def test_prediction_refuses_weights_that_solve_another_problem() -> None:
     panel, estimator = simulated(), SyntheticControl()
     fit = estimator.fit(panel)
