@@ -103,7 +103,7 @@ def span_of(panel: Panel, ends: Sequence[Label], launch: int, *, option: str) ->
     if not ends:
         return slice(0, launch)
     labels = [str(period) for period in panel.periods]
-    unknown = [str(end) for end in ends if str(end) not in labels]
+    unknown = [end for end in dict.fromkeys(map(str, ends)) if end not in labels]
     if unknown:
         raise DataError(
             f"{option} names {listing(unknown)}, the periods are {panel.periods[0]} to {panel.periods[-1]}",
@@ -126,12 +126,12 @@ def span_of(panel: Panel, ends: Sequence[Label], launch: int, *, option: str) ->
 
 
 def shared_paths(panel: Panel, launch: int, *, centred: bool) -> FloatArray:
-    """Put the paths of all covariates before the launch side by side, each in units of its standard deviation.
+    """Put the paths of outcome and covariates before the launch side by side, each in units of its standard deviation.
 
     Parameters
     ----------
     panel
-        Outcomes that share the weights, as covariates by unit and period.
+        The other outcomes that share the weights are its covariates.
     launch
         Index of the first treated period.
     centred
@@ -140,7 +140,8 @@ def shared_paths(panel: Panel, launch: int, *, centred: bool) -> FloatArray:
     Returns
     -------
     FloatArray
-        Shape (n_units, n_outcomes * launch), divided by the root of the number of outcomes.
+        Shape (n_units, n_outcomes * launch), divided by the root of the number of outcomes; the same whichever of them is the
+        outcome.
 
     Raises
     ------
@@ -149,18 +150,21 @@ def shared_paths(panel: Panel, launch: int, *, centred: bool) -> FloatArray:
     """
     if not panel.covariate_names:
         raise DataError(
-            "match = shared has no outcomes to share weights over",
+            "match = shared has no other outcome to share weights with",
             code="CB-D064",
-            remedy="name all outcomes as covariates, under [data] or with --covariates",
+            remedy="name the other outcomes as covariates, under [data] or with --covariates",
         )
-    paths = []
+    outcomes = [panel.outcome[:, :launch]]
     for name, cells in zip(panel.covariate_names, np.moveaxis(panel.covariates[:, :launch], 2, 0), strict=True):
         _require_value(panel, name, np.where(np.isnan(cells).any(axis=1), 0, launch), slice(0, launch))
+        outcomes.append(cells)
+    paths = []
+    for cells in map(np.ascontiguousarray, outcomes):  # sums in one order, wherever the numbers lie
         path = cells - cells.mean(axis=1, keepdims=True) if centred else cells
         path = path - np.median(path, axis=0)
         spread = float(np.sqrt((path**2).mean()))
         paths.append(path / spread if spread > 0 else path)
-    joined: FloatArray = np.hstack(paths) / np.sqrt(len(paths))
+    joined: FloatArray = np.hstack(sorted(paths, key=lambda path: path.tobytes())) / np.sqrt(len(paths))
     return joined
 
 

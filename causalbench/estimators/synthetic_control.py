@@ -55,9 +55,10 @@ class SyntheticControl:
     The inner optimum is certified by its duality gap. The outer problem isn't convex: it is searched from many starts, and
     ``detail.fit_mspe_bound``, the optimum over all weights, says how much lower ``detail.fit_mspe`` could be at most.
 
-    With ``match="shared"`` the weights match the paths of several outcomes :math:`k`, the covariates, at once, each in units
-    of its standard deviation (Sun, Ben-Michael, Feller 2025, concatenated weights), so that all metrics of a study whose
-    covariates name them share their weights:
+    With ``match="shared"`` the weights match the paths of several outcomes :math:`k`, the outcome and the covariates, at once,
+    each in units of its standard deviation over units and periods, period by period about the median (Sun, Ben-Michael,
+    Feller 2025, concatenated weights). Where the covariates of a study name its metrics' columns, all metrics share their
+    weights:
 
     .. math:: \hat w = \arg\min_{w \ge 0,\ \sum_j w_j = 1}
         \frac1K \sum_k \frac1{s_k^2} \sum_{t \le T_0} \Bigl(y_{1t}^k - \sum_j w_j y_{jt}^k\Bigr)^2
@@ -100,8 +101,8 @@ class SyntheticControl:
     causalbench.errors.ConvergenceError
         When the relative duality gap of the weights exceeds 1e-8.
     causalbench.errors.DataError
-        When ``exclude`` names an unknown unit or leaves fewer than two donors, a period doesn't exist, or a unit has no value of a
-        covariate.
+        When ``exclude`` names an unknown unit or leaves fewer than two donors, a period doesn't exist, or a unit has no value
+        of a covariate.
     causalbench.errors.RefusalError
         With covariates that ``match`` doesn't use, several launch dates and ``treated_units="mean"``, predictors from after
         the launch, or a history too short to choose a penalty.
@@ -156,8 +157,7 @@ class SyntheticControl:
             "Several treated units enter as their mean, or each on its own with treated_units = each.",
             "Several launch dates need treated_units = each; rank and conformal tests take one date.",
             "match = predictors: the inner weights are certified, the importance of predictors is the best of many starts.",
-            "match = predictors where some mixture of donors has every predictor exactly: importance has no meaning, said in a "
-            "warning.",
+            "match = predictors where some mixture of donors has every predictor exactly: their importance has no meaning.",
             "Averages of predictors are over the cells there are; outcomes with missing cells go by on_missing.",
             "Donors that never vary are left out with a warning.",
             "Weights with a relative duality gap above 1e-8 are an error, not a number.",

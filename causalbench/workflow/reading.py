@@ -35,6 +35,7 @@ class Request:
 def request_of(study: Study, metric: Metric) -> Request:
     """Open a study's table for one of its metrics; nothing is read yet."""
     data, launch = study.data, study.launch
+    shared = study.method.options.get("match") == "shared"  # covariates then are outcomes, a metric's own among them
     columns = Columns(
         unit=data.unit,
         period=data.period,
@@ -42,7 +43,7 @@ def request_of(study: Study, metric: Metric) -> Request:
         denominator=metric.denominator,
         cohort=launch.cohort,
         treatment=launch.treatment,
-        covariates=data.covariates,
+        covariates=tuple(name for name in data.covariates if not (shared and name == metric.column)),
         weights=data.weights,
         cluster=data.cluster,
         numerals=Numerals(decimal=data.decimal, thousands=data.thousands) if data.decimal or data.thousands else None,

@@ -50,7 +50,7 @@ class Case:
         # What is held here is algebra, on panels that some tests along time would refuse as too persistent.
         with patch.dict(persistence.LIMITS, dict.fromkeys(persistence.LIMITS, (1.0, 1.0))):
             return estimate(
-                treated_as_one(panel) if self.inference in ONE_TREATED else panel,
+                suited(treated_as_one(panel) if self.inference in ONE_TREATED else panel, self.options.get("match")),
                 self.method,
                 inference=self.inference,
                 inference_options=self.inference_options,
@@ -85,14 +85,21 @@ def choices(hint: Any) -> Iterator[Any]:
         yield from (choice for part in typing.get_args(hint) for choice in choices(part))
 
 
+# Weights from before the launch alone can't be refitted to all periods; held in tests/unit.
+NOT_REFITTED = {(match, "conformal") for match in ("predictors", "shared")}
+
+
 def inferences(method: str, options: Mapping[str, Any]) -> tuple[str, ...]:
     """Return all ways of inference for a method's defaults; for another choice both of two, the first of more."""
-    every: tuple[str, ...] = ESTIMATORS.load(method).inferences
+    named: tuple[str, ...] = ESTIMATORS.load(method).inferences
+    every = tuple(name for name in named if (options.get("match"), name) not in NOT_REFITTED)
     return every[:1] if options and len(every) > 2 else every
 
 
 # Refused with several treated units, which the panels here have; held in tests/unit.
-ONE_TREATED = {("synthetic-did", "placebo-rank")}
+REFUSED = {("synthetic-did", "placebo-rank")}
+# One nested problem takes 50 ms, and every group of five of twelve units is one; held in tests/unit/test_predictors.py.
+SLOW = ("predictors",)
 
 CASES = [
     Case(method, inference, options, inference_options)
@@ -100,7 +107,7 @@ CASES = [
     for options in variants(method)
     for inference in inferences(method, options)
     for inference_options in variants(inference, INFERENCES)
-    if not (options and inference_options) and (method, inference) not in ONE_TREATED
+    if not (options and inference_options) and (method, inference) not in REFUSED and options.get("match") not in SLOW
 ]
 
 
@@ -116,6 +123,16 @@ FEELS_PERIOD_EFFECTS = {
 def moderate_panel(seed: int = 4, *, effect: float = 1.0) -> Panel:
     """Draw 12 units, of which 5 are treated in the last 8 of 40 periods; small enough to enumerate every placebo."""
     return factor_panel(n_units=12, n_periods=40, n_treated=5, n_post=8, effect=effect, rho=0.4, seed=seed)
+
+
+def suited(panel: Panel, match: str | None) -> Panel:
+    """Add covariates where something is matched on them: moving sums and differences, which move with the outcome."""
+    if match not in ("predictors", "shared"):
+        return panel
+    later = np.roll(panel.outcome, 1, axis=1)
+    covariates = np.stack([later, panel.outcome + 0.5 * np.roll(later, 1, axis=1)], axis=2)
+    covariates[:, :2] = panel.outcome[:, :2, None]
+    return replace(panel, covariates=covariates, covariate_names=("later", "smooth"))
 
 
 def with_outcome(panel: Panel, outcome: Any) -> Panel:

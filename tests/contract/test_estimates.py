@@ -22,6 +22,7 @@ from contract_cases import (
     long_table,
     moderate_panel,
     read_table,
+    suited,
     variants,
     with_outcome,
 )
@@ -247,6 +248,7 @@ def test_interval_holds_the_effects_that_are_not_rejected(case: Case, level: flo
 def test_many_fits_equal_one_fit_each(estimator: Estimator[Panel], panel: Panel) -> None:
     if not hasattr(estimator, "fit_many"):
         pytest.skip("has no fast path for many assignments")
+    panel = suited(panel, getattr(estimator, "match", None))
     rng = np.random.default_rng(0)
     rows = np.array([rng.permutation(panel.ever_treated) for _ in range(6)] + [panel.ever_treated])
     rows[0] = np.arange(len(panel.units)) == 3
@@ -280,7 +282,7 @@ def test_donor_weights_are_optimal_beside_a_donor_of_another_size(
 
 @every_estimator
 def test_effect_is_the_mean_of_its_path_after_the_launch(estimator: Estimator[Panel], panel: Panel) -> None:
-    fit = estimator.fit(panel)
+    fit = estimator.fit(suited(panel, getattr(estimator, "match", None)))
     assert fit.effect == pytest.approx(fit.path.effect[panel.n_pre :].mean(), rel=1e-9)
     np.testing.assert_allclose(fit.path.observed, panel.outcome[panel.ever_treated].mean(axis=0), rtol=1e-12)
 

@@ -12,6 +12,7 @@ import pytest
 from causalbench import cli
 from causalbench.data.panel import Panel
 from causalbench.errors import DataError
+from causalbench.workflow.estimate import estimate
 
 CITIES = ("baku", "kyiv", "lima", "oslo", "rome", "wien")
 PLAIN = pd.DataFrame(
@@ -79,23 +80,30 @@ def test_categories_as_covariates_are_refused_with_what_to_do(engine, table):
 
 
 COVARIATES = {
-    "empty in a unit": (by_city(1, 2, np.nan, 4, 5, 6), "empty or infinite in 6 cells: lima at 1, "),
-    "empty in a row": (by_row(*[1.0] * 35, np.nan), "empty or infinite in 1 cells: wien at 6"),
-    "empty altogether": (PLAIN.assign(x=np.nan), "empty or infinite in 36 cells: baku at 1, "),
+    "empty in a unit": (by_city(1, 2, np.nan, 4, 5, 6), "empty in 6 cells: lima at 1, "),
+    "empty in a row": (by_row(*[1.0] * 35, np.nan), "empty in 1 cells: wien at 6"),
+    "empty altogether": (PLAIN.assign(x=np.nan), "empty in 36 cells: baku at 1, "),
     "missing whole numbers": (
         PLAIN.assign(x=pd.array([1, None] * 18, dtype="Int64")),
-        "empty or infinite in 18 cells: baku at 2, ",
+        "empty in 18 cells: baku at 2, ",
     ),
-    "infinite": (by_city(1, 2, -np.inf, 4, 5, 6), "empty or infinite in 6 cells: lima at 1, "),
+    "infinite": (by_city(1, 2, -np.inf, 4, 5, 6), "infinite in 6 cells: lima at 1, "),
 }
 
 
 @every_engine
 @pytest.mark.parametrize(("table", "found"), COVARIATES.values(), ids=COVARIATES)
 def test_covariates_with_holes_are_refused_with_cells(engine, table, found):
-    message = refusal(engine(table), covariates=["x"])
-    assert message.startswith(f"CB-D042: covariate 'x' is {found}")
-    assert message.endswith(FILL_IN)
+    with pytest.raises(DataError) as refused:
+        estimate(read(engine(table), covariates=["x"]), "group-time")
+    assert str(refused.value).startswith(f"CB-D042: covariate 'x' is {found}")
+    assert str(refused.value).endswith(FILL_IN)
+
+
+@every_engine
+def test_holes_in_covariates_are_read_as_holes(engine):
+    panel = read(engine(by_row(1.0, np.nan, 3.0)), covariates=["x"])
+    np.testing.assert_array_equal(panel.covariates[0, :, 0], [1, np.nan, 3, 1, np.nan, 3])
 
 
 @pytest.mark.parametrize("engine", ["pandas", "polars", "arrow"])
@@ -260,9 +268,18 @@ def test_covariate_named_twice_is_refused():
     assert refusal(PLAIN.assign(x=1.0), covariates=["x", "x"]).startswith("covariates repeat: x, x")
 
 
+UNMATCHED = """covariates with match = outcomes
+  To mend it: leave covariates out, or set match = "predictors" (or "shared" for several outcomes)"""
+
+
 @pytest.mark.parametrize(
     ("flags", "what"),
-    [(("--covariates", "x"), "covariates"), (("--weights", "x"), "weights"), (("--cluster", "x"), "clusters")],
+    [
+        (("--covariates", "x"), UNMATCHED),
+        (("--weights", "x"), "weights\n  To mend it: leave weights out, or choose a method that uses them"),
+        (("--cluster", "x"), "clusters\n  To mend it: leave clusters out, or choose a method that uses them"),
+    ],
+    ids=["covariates", "weights", "clusters"],
 )
 def test_columns_a_method_has_no_use_for_are_refused_with_exit_3(monkeypatch, capsys, tmp_path, flags, what):
     by_city(1, 2, 3, 4, 5, 6).to_csv(tmp_path / "t.csv", index=False)
@@ -272,6 +289,4 @@ def test_columns_a_method_has_no_use_for_are_refused_with_exit_3(monkeypatch, ca
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == 3
-    assert capsys.readouterr().err == (
-        f"synthetic-control uses no {what}\n  To mend it: leave {what} out, or choose a method that uses them\n"
-    )
+    assert capsys.readouterr().err == f"synthetic-control uses no {what}\n"
