@@ -157,7 +157,11 @@ class SyntheticDid:
     def default_inference(self, data: Panel) -> str:
         """``placebo`` with fewer than ten treated units, if twice as many are never treated; else ``unit-bootstrap``.
 
-        ``unit-bootstrap`` needs two units of every launch date, and ``placebo`` is what is left without them.
+        ``placebo`` takes treated and control units to be equally volatile, ``unit-bootstrap`` doesn't, but has hardly any power
+        with few treated units; it needs two of every launch date, and ``placebo`` is what is left without them. On panels from a
+        factor model with autocorrelation 0, .5 and .8, 40 units and 30 periods, ``placebo`` rejects a true null at 10% in 8.7,
+        11.0 and 11.7% of draws with 5 treated units and in 8.3, 7.7 and 7.7% with 10 (400 draws, Monte Carlo error 1.5), where
+        ``unit-bootstrap`` rejects 4.0, 7.0 and 4.5% (200 draws, 2.1).
         """
         counts = np.bincount(data.first_treated)[data.starts]
         several = int(counts[data.starts < len(data.periods)].min()) >= _SEVERAL

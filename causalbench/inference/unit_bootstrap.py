@@ -29,6 +29,10 @@ class UnitBootstrap:
     them adds; ``bootstrap`` draws what each unit contributes to an estimate of fixed form, without fitting again, and
     compares t ratios. The quantile is Student's, with one degree of freedom less than there are treated units.
 
+    On panels from a factor model with 30 periods and autocorrelation 0, .5 and .8 it rejects a true null at 10% in 1.8, 3.0 and
+    3.0% of draws with 5 treated units and 15 controls (500 draws, Monte Carlo error 1.3), and in 6.7, 7.7 and 9.7% with 20 and
+    40 (300 draws, 1.7); with two treated units it hardly ever rejects.
+
     Parameters
     ----------
     n_draws

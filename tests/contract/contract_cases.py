@@ -96,8 +96,8 @@ def inferences(method: str, options: Mapping[str, Any]) -> tuple[str, ...]:
     return every[:1] if options and len(every) > 2 else every
 
 
-# Refused with several treated units, which the panels here have; held in tests/unit.
-REFUSED = {("synthetic-did", "placebo-rank")}
+# Refused with 5 treated and 7 control units, which the panels here have; held in tests/unit.
+OTHER_SHAPES = {("synthetic-did", "placebo-rank"), ("synthetic-did", "jackknife")}
 # One nested problem takes 50 ms, and every group of five of twelve units is one; held in tests/unit/test_predictors.py.
 SLOW = ("predictors",)
 
@@ -107,7 +107,9 @@ CASES = [
     for options in variants(method)
     for inference in inferences(method, options)
     for inference_options in variants(inference, INFERENCES)
-    if not (options and inference_options) and (method, inference) not in REFUSED and options.get("match") not in SLOW
+    if not (options and inference_options)
+    and (method, inference) not in OTHER_SHAPES
+    and options.get("match") not in SLOW
 ]
 
 

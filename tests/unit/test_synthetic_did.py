@@ -297,6 +297,44 @@ def test_drawn_placebos_leave_no_trace_of_the_order_of_units() -> None:
         assert infer(mixed, inference).std_error == pytest.approx(infer(panel, inference).std_error, rel=1e-9)
 
 
+# The two inferences that refuse the panels of the contract tests, on one that they take.
+SHAPES = {"jackknife": (Jackknife(), 3), "placebo-rank": (PlaceboRank(), 1)}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("change", ["scale", "level", "units", "order", "effect"])
+def test_tests_follow_the_data(name: str, change: str) -> None:
+    inference, n_treated = SHAPES[name]
+    panel = factor_panel(n_units=16, n_periods=20, n_treated=n_treated, n_post=4, effect=1.0, rho=0.4, seed=6)
+    rng, expected = np.random.default_rng(0), infer(panel, inference)
+    order, scale, shift, outcome = np.arange(16), 1.0, 0.0, panel.outcome
+    if change == "scale":
+        outcome, scale = outcome * 1e6, 1e6
+    elif change == "level":
+        outcome = outcome + 1e3
+    elif change == "units":
+        outcome = outcome + rng.normal(scale=20, size=(16, 1))
+    elif change == "order":
+        order = rng.permutation(16)
+    else:
+        outcome, shift = outcome + 0.75 * panel.treated, 0.75
+    found = infer(replace(panel, outcome=outcome[order], treated=panel.treated[order]), inference)
+    assert expected.interval is not None
+    assert found.interval is not None
+    if shift == 0:
+        assert found.p_value == pytest.approx(expected.p_value, rel=1e-9)
+    ends = [scale * end + shift for segment in expected.interval.segments for end in segment]
+    width = max(ends) - min(ends)
+    assert [e for segment in found.interval.segments for e in segment] == pytest.approx(ends, abs=1e-8 * width)
+
+
+def test_jackknife_is_refused_where_controls_are_few() -> None:
+    panel = factor_panel(n_units=12, n_periods=20, n_treated=5, n_post=4, effect=0.0, rho=0.5, seed=0)
+    with pytest.raises(RefusalError, match="3 controls for each treated unit, the data have 7 and 5") as caught:
+        infer(panel, Jackknife())
+    assert "unit-bootstrap" in caught.value.remedy
+
+
 def test_one_treated_unit_is_ranked_among_placebos() -> None:
     panel = factor_panel(n_units=12, n_periods=20, n_treated=1, n_post=4, effect=9.0, rho=0.5, seed=2)
     answer = infer(panel, PlaceboRank())
