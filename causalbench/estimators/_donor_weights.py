@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from causalbench.errors import ConvergenceError, DataError
 from causalbench.estimators._predictors import Predictors
+from causalbench.numerics.double_difference import stopped_donor_weights
 from causalbench.numerics.nested_weights import solve_nested
-from causalbench.numerics.simplex import GAP_LIMIT, solve_simplex
+from causalbench.numerics.simplex import solve_simplex
 from causalbench.values import BoolArray, FloatArray
 
 Penalty = float | Literal["auto"] | None
@@ -115,22 +115,11 @@ def on_predictors(predictors: Predictors, tracked: FloatArray, share: FloatArray
     return DonorWeights(weights=weights, rel_gap=rel_gap, detail=detail, warnings=warnings)
 
 
-def require_donors(allowed: BoolArray) -> None:
-    """Refuse problems with fewer than two donors."""
-    fewest = int(allowed.sum(axis=1).min())
-    if fewest < 2:
-        raise DataError(
-            f"{fewest} donors are left", code="CB-D017", remedy="exclude fewer donors, or add control units"
-        )
-
-
-def certify(rel_gap: float) -> None:
-    """Refuse weights that aren't optimal."""
-    if not rel_gap <= GAP_LIMIT:
-        raise ConvergenceError(
-            f"the donor weights have a relative duality gap of {rel_gap:.1e}, above {GAP_LIMIT:.0e}",
-            remedy="look for donors with the same series, or values many orders of magnitude apart",
-        )
+def on_stopped_search(history: FloatArray, share: FloatArray, allowed: BoolArray) -> DonorWeights:
+    """Match paths as R's synthdid does, whose search stops early: weights without a certificate, the gap is NaN."""
+    weights = stopped_donor_weights(history, share, allowed)
+    n = len(share)
+    return DonorWeights(weights=weights, rel_gap=np.full(n, np.nan), detail=[{}] * n, warnings=[()] * n)
 
 
 def period_centred(series: FloatArray) -> FloatArray:

@@ -158,13 +158,13 @@ def shared_paths(panel: Panel, launch: int, *, centred: bool) -> FloatArray:
     for name, cells in zip(panel.covariate_names, np.moveaxis(panel.covariates[:, :launch], 2, 0), strict=True):
         _require_value(panel, name, np.where(np.isnan(cells).any(axis=1), 0, launch), slice(0, launch))
         outcomes.append(cells)
-    paths = []
+    paths: list[FloatArray] = []
     for cells in map(np.ascontiguousarray, outcomes):  # sums in one order, wherever the numbers lie
         path = cells - cells.mean(axis=1, keepdims=True) if centred else cells
         path = path - np.median(path, axis=0)
         spread = float(np.sqrt((path**2).mean()))
         paths.append(path / spread if spread > 0 else path)
-    joined: FloatArray = np.hstack(sorted(paths, key=lambda path: path.tobytes())) / np.sqrt(len(paths))
+    joined: FloatArray = np.hstack(sorted(paths, key=np.ndarray.tobytes)) / np.sqrt(len(paths))
     return joined
 
 

@@ -2,6 +2,7 @@ r"""Synthetic control, with donor weights at a certified optimum."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -13,13 +14,13 @@ from causalbench.errors import RefusalError, listing
 from causalbench.estimators._donor_weights import (
     DonorWeights,
     Penalty,
-    certify,
     held_out_penalty,
     on_paths,
     on_predictors,
+    on_stopped_search,
     period_centred,
-    require_donors,
 )
+from causalbench.estimators._donors import FEWEST_DONORS, certify, require_donors
 from causalbench.estimators._pooled_units import UnitFit, pooled
 from causalbench.estimators._predictors import Label, predictors_of, shared_paths, span_of
 from causalbench.numerics.gaps import rmspe_ratio
@@ -89,6 +90,10 @@ class SyntheticControl:
         First and last of the periods :math:`F` to be tracked; all before the launch by default.
     exclude
         Donors to leave out.
+    compat
+        ``none`` for weights at a certified optimum; ``synthdid`` for those of R's synthdid 0.0.9, which has a ridge of 1e-6 of
+        the noise level, stops its search early and then sets small weights to zero, to reproduce what it prints. Conformal
+        inference, which that program doesn't have, refits without it.
 
     Notes
     -----
@@ -99,10 +104,10 @@ class SyntheticControl:
     Raises
     ------
     causalbench.errors.ConvergenceError
-        When the relative duality gap of the weights exceeds 1e-8.
+        When the relative duality gap of the weights exceeds 1e-8, unless ``compat`` is ``synthdid``.
     causalbench.errors.DataError
-        When ``exclude`` names an unknown unit or leaves fewer than two donors, a period doesn't exist, or a unit has no value
-        of a covariate.
+        When ``exclude`` names an unknown unit or leaves fewer than two donors, a period doesn't exist, or a unit has no
+        value of a covariate.
     causalbench.errors.RefusalError
         With covariates that ``match`` doesn't use, several launch dates and ``treated_units="mean"``, predictors from after
         the launch, or a history too short to choose a penalty.
@@ -126,13 +131,20 @@ class SyntheticControl:
     outcome_lags: tuple[Label, ...] = ()
     fit_window: tuple[Label, ...] = ()
     exclude: tuple[str, ...] = ()
+    compat: Literal["none", "synthdid"] = "none"
 
     requires: ClassVar[Requirements] = Requirements(
-        min_control=2, min_pre=2, recommended_pre=10, max_cohorts=None, varying_controls=True, covariates="gaps"
+        min_control=FEWEST_DONORS,
+        min_pre=2,
+        recommended_pre=10,
+        max_cohorts=None,
+        varying_controls=True,
+        covariates="gaps",
     )
     inferences: ClassVar[tuple[str, ...]] = (
         "conformal",
         "placebo-rank",
+        "placebo",
         "placebo-in-time",
         "prediction",
         "refined-placebo",
@@ -144,7 +156,7 @@ class SyntheticControl:
         equation=r"\hat{w} = \underset{w \geq 0,\ \sum_j w_j = 1}{\mathrm{argmin}} "
         r"\sum_{t \leq T_0} \left( y_{1t} - \sum_j w_j y_{jt} \right)^2, \quad "
         r"\hat\tau = \frac{1}{T_1} \sum_{t > T_0} \left( y_{1t} - \sum_j \hat{w}_j y_{jt} \right)",
-        std_error="none; intervals come from inverted tests (conformal, placebo-rank)",
+        std_error="from placebos among the donors (placebo); else intervals from inverted tests (conformal, placebo-rank)",
         assumptions=(
             "No donor reacts to the launch or had one of its own.",
             "What moves the treated units moves some weighted mean of donors alike, before and after the launch.",
@@ -160,7 +172,8 @@ class SyntheticControl:
             "match = predictors where some mixture of donors has every predictor exactly: their importance has no meaning.",
             "Averages of predictors are over the cells there are; outcomes with missing cells go by on_missing.",
             "Donors that never vary are left out with a warning.",
-            "Weights with a relative duality gap above 1e-8 are an error, not a number.",
+            "Weights with a relative duality gap above 1e-8 are an error, except under compat = synthdid.",
+            "compat = synthdid reproduces synthdid 0.0.9, whose search stops before the optimum; conformal refits without it.",
         ),
         references=(
             (
@@ -190,6 +203,10 @@ class SyntheticControl:
             raise ValueError('penalty goes with match = "outcomes" or "shared"')
         if isinstance(self.penalty, (int, float)) and not 0 <= self.penalty < float("inf"):
             raise ValueError(f"penalty is {self.penalty}, it must be a number from 0 up")
+        if self.compat == "synthdid" and (
+            self.match != "outcomes" or self.treated_units == "each" or self.penalty is not None
+        ):
+            raise ValueError("compat = synthdid goes with the defaults of match, treated_units and penalty")
         for name in ("predictor_window", "fit_window"):
             if len(getattr(self, name)) not in (0, 2):
                 raise ValueError(f"{name} takes a first and a last period")
@@ -237,7 +254,6 @@ class SyntheticControl:
         found, gaps = self._solve(data, pre, share, ~rows)
         parts = zip(share @ data.outcome, gaps, found.weights, found.rel_gap, found.detail, found.warnings, strict=True)
         for observed, gap, weights, rel_gap, detail, warnings in parts:
-            certify(float(rel_gap))
             yield Fit(
                 effect=float(gap[pre:].mean()),
                 path=EffectPath(periods=data.periods, observed=observed, counterfactual=observed - gap),
@@ -257,7 +273,6 @@ class SyntheticControl:
             share = np.eye(len(data.units))[unit[mine]]
             found, gaps = self._solve(data, pre, share, never[assignment[mine]])
             for k, p in enumerate(mine.tolist()):
-                certify(float(found.rel_gap[k]))
                 observed, weights = data.outcome[unit[p]], found.weights[k]
                 quality = _quality(observed, gaps[k], pre, weights, float(found.rel_gap[k]))
                 parts[p] = UnitFit(
@@ -280,9 +295,13 @@ class SyntheticControl:
             predictors = predictors_of(data, series, pre, window=self.predictor_window, lags=self.outcome_lags)
             tracked = series[:, span_of(data, self.fit_window, pre, option="fit_window")]
             found = on_predictors(predictors, tracked, share, allowed)
+        elif self.compat == "synthdid":
+            found = on_stopped_search(series[:, :pre], share, allowed)
         else:
             penalty = self._penalties(data, pre, share, allowed)
             found = on_paths(self._history(data, series, pre), share, allowed, penalty=penalty)
+        if self.compat == "none":
+            certify(float(found.rel_gap.max()))
         gaps: FloatArray = share @ series - found.weights @ series
         return found, gaps
 
@@ -366,9 +385,11 @@ class SyntheticControl:
     def default_inference(self, data: Panel) -> str:
         """Choose by the data and the options.
 
-        ``conformal`` from 40 periods up, of which at most a third after the launch, with one launch date,
+        ``placebo`` with several launch dates. ``conformal`` from 40 periods up, of which at most a third after the launch, with
         ``match="outcomes"`` and a gap before the launch that isn't too persistent; else ``placebo-rank``.
         """
+        if len(data.cohorts) > 1:
+            return "placebo"
         long = len(data.periods) >= _LONG_PANEL and data.n_post * 3 <= len(data.periods)
         if not long or self.match != "outcomes":
             return "placebo-rank"
@@ -388,6 +409,6 @@ def _quality(observed: FloatArray, gap: FloatArray, pre: int, weights: FloatArra
     return {
         "pre_mspe": float((gap[:pre] ** 2).mean()),
         "rmspe_ratio": rmspe_ratio(gap, pre, spread=float(observed.std())),
-        "duality_gap": rel_gap,
+        "duality_gap": None if math.isnan(rel_gap) else rel_gap,
         "effective_donors": float(1 / (weights**2).sum()),
     }

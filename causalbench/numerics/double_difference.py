@@ -30,6 +30,7 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
 _TIME_RIDGE = 1e-6
+_DONOR_RIDGE = 1e-6
 _TIE_RIDGE = 1e-6
 _PERFECT = 1e-10
 _RANK = 1e-9
@@ -176,6 +177,29 @@ def without_each(contrasts: FloatArray, weights: FloatArray, treated: BoolArray)
         rest = np.where(weights < _WHOLE, (level - weights * contrasts) / (1 - weights), np.nan)
     differences: FloatArray = np.where(np.isfinite(means), means, np.nan) - rest
     return differences
+
+
+def stopped_donor_weights(history: FloatArray, share: FloatArray, donors: BoolArray) -> FloatArray:
+    """Approach synthetic control's weights as R's synthdid does: no intercept, and a ridge of 1e-6 of the noise level.
+
+    Parameters
+    ----------
+    history
+        Outcomes before the launch as they are, shape (n_units, n_pre).
+    share, donors
+        Share in the treated mean, and who may have weight, shape (n_assignments, n_units).
+
+    Returns
+    -------
+    FloatArray
+        Shape (n_assignments, n_units), zero for units that aren't donors.
+    """
+    weights = np.zeros(share.shape)
+    for b, (mask, noise) in enumerate(zip(donors, noise_levels(history, donors).tolist(), strict=True)):
+        weights[b, mask] = early_stopped_weights(
+            history[mask].T, share[b] @ history, zeta=_DONOR_RIDGE * noise, noise_level=noise
+        )
+    return weights
 
 
 def _zeta(noise: FloatArray, share: FloatArray, n_post: int) -> FloatArray:

@@ -31,6 +31,11 @@ def test_effect_as_synthdid_prints_it(prop99: Panel) -> None:
     assert SyntheticDid(compat="synthdid").fit(prop99).effect == pytest.approx(PRINTED, abs=1e-4)
 
 
+def test_synthetic_control_as_synthdid_prints_it(prop99: Panel) -> None:
+    effect = SyntheticControl(compat="synthdid").fit(prop99).effect
+    assert effect == pytest.approx(-19.6196634709, abs=1e-4)  # R synthdid 0.0.9, sc_estimate on its california_prop99
+
+
 @pytest.mark.parametrize("compat", ["none", "synthdid"])
 def test_ridge_of_proposition_99(prop99: Panel, compat: Literal["none", "synthdid"]) -> None:
     (cohort,) = SyntheticDid(compat=compat).fit(prop99).diagnostics["cohorts"]
