@@ -23,6 +23,7 @@ docs: .venv/.ready-dev
 
 bench: .venv/.ready-dev
 	$(ONE_THREAD) $(BIN)/python benchmarks/placebos.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/bsts_coverage.py
 	$(BIN)/python benchmarks/engine_moments.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/inference_sizes.py
 
@@ -34,6 +35,7 @@ bench-peers:
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/requirements-peers.txt .
 	$(ONE_THREAD) .venv-peers/bin/python benchmarks/did_peers.py
+	$(ONE_THREAD) .venv-peers/bin/python benchmarks/bsts_peers.py
 
 clean:
 	rm -rf .venv .venv-peers runs build dist

@@ -72,8 +72,13 @@ class Posterior:
 
 
 def _ends(draws: FloatArray, level: float) -> FloatArray:
-    ends: FloatArray = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return ends
+    """Quantiles of the first axis, interpolated between draws as by ``numpy.quantile``, which is slower than sorting."""
+    ordered, ends = np.sort(draws, axis=0), []
+    for share in ((1 - level) / 2, (1 + level) / 2):
+        place = share * (len(draws) - 1)
+        below = min(int(place), len(draws) - 2)
+        ends.append(ordered[below] + (place - below) * (ordered[below + 1] - ordered[below]))
+    return np.array(ends)
 
 
 def _tail(draws: FloatArray) -> float:
