@@ -164,12 +164,9 @@ def shared_paths(panel: Panel, launch: int, *, centred: bool) -> FloatArray:
         path = path - np.median(path, axis=0)
         spread = float(np.sqrt((path**2).mean()))
         paths.append(path / spread if spread > 0 else path)
-    joined: FloatArray = np.hstack(sorted(paths, key=_bytes)) / np.sqrt(len(paths))
+    paths.sort(key=lambda path: path.tobytes())
+    joined: FloatArray = np.hstack(paths) / np.sqrt(len(paths))
     return joined
-
-
-def _bytes(path: FloatArray) -> bytes:
-    return path.tobytes()
 
 
 def _require_value(panel: Panel, name: str, known: FloatArray, span: slice) -> None:
