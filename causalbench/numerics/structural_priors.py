@@ -43,6 +43,9 @@ _FADING = (0.5, 0.7, 0.8)
 _WALKS = 0.7
 """Probability that what lasts is a random walk."""
 
+_LONG = 300
+"""From this many periods on a level's ratio is known well enough to need a finer grid, where it is the only open one."""
+
 _SLAB = 0.1
 """Observations that the prior of a coefficient is worth."""
 
@@ -69,12 +72,13 @@ def learned_prior(structure: Structure, *, n_pre: int, inclusion: float) -> Prio
         Probability that a control is included.
     """
     smallest = _UNSEEN / n_pre**2
-    axes = [_open(LEVEL, smallest, 1e4, 16)]
+    alone = not structure.linear and structure.seasons == 1 and structure.moving is None
+    axes = [_open(LEVEL, smallest, 1e4, 24 if alone and n_pre >= _LONG else 16)]
     if structure.autoregressive:
         shares = np.array([*[(1 - _WALKS) / len(_FADING)] * len(_FADING), _WALKS])
         axes.insert(0, _Axis(column=PERSISTENCE, values=np.array([*_FADING, 1.0]), log_weight=np.log(shares)))
     if structure.linear:
-        axes.append(_open(SLOPE, smallest / n_pre**2, 1.0, 6))
+        axes.append(_open(SLOPE, smallest / n_pre**2, 1.0, 5))
     if structure.seasons > 1:
         cycles = max(n_pre / (structure.seasons * structure.season_duration), 1.0)
         axes.append(_open(SEASONAL, _UNSEEN / cycles**2, 10.0, 4))
@@ -117,10 +121,10 @@ def r_prior(
     n_controls, expected_model_size
         Number of controls, and of regressors that are expected to matter, the intercept being one.
     """
-    axes = [_even(LEVEL, level_sd**2 / 8, 1e3, 0.3)]
+    axes = [_even(LEVEL, level_sd**2 / 8, 1e3, 0.4)]
     components = [(LEVEL, VariancePrior(df=32.0, guess=level_sd**2))]
     if structure.seasons > 1:
-        axes.append(_even(SEASONAL, 1e-7, 1e2, 1.0))
+        axes.append(_even(SEASONAL, 1e-7, 1e2, 2.0))
         components.append((SEASONAL, VariancePrior(df=0.01, guess=1e-4)))
     ratios, log_weight = _product(axes)
     inclusion = min(1.0, expected_model_size / (n_controls + 1))
