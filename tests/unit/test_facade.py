@@ -595,6 +595,7 @@ def test_remarks_of_the_notebook_hold_for_the_data_it_comes_with(geolift):
     assert 0 < row["AbsEffect.lower"] < 40
     assert 0.08 < row["RelEffect.upper"] < 0.095
     assert wide["AbsEffect.lower"] < 0
+    assert wide["AbsEffect.sd"] > row["AbsEffect.sd"]
     ranked = sorted(learned.inclusion_probability, key=learned.inclusion_probability.get, reverse=True)
     assert set(ranked[:2]) == {"miami", "cincinnati"}
     assert [learned.inclusion_probability[name] for name in ranked[:2]] == pytest.approx([0.75, 0.75], abs=0.1)
