@@ -1,10 +1,12 @@
 """Wrong study files: every problem at once, with its table, key, line, what is allowed and the nearest match."""
 
+import dataclasses
 import datetime as dt
 
 import pytest
 
 from causalbench.errors import StudyError
+from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.study import Study
 
 GOOD = """\
@@ -24,7 +26,9 @@ start = 5
 [method]
 name = "synthetic-control"
 """
-METHODS = "there are: "
+METHODS = ESTIMATORS.names()
+INFERENCES = ", ".join(ESTIMATORS.load("synthetic-control").inferences)
+OPTIONS = ", ".join(field.name for field in dataclasses.fields(ESTIMATORS.load("synthetic-control")))
 
 
 def load(folder, text):
@@ -83,16 +87,14 @@ WRONG = {
     ),
     "inference of another method": (
         GOOD + 'inference = "cluster"\n',
-        [
-            "[method] inference (line 16) = 'cluster' doesn't go with synthetic-control; allowed: conformal, placebo-rank"
-        ],
+        [f"[method] inference (line 16) = 'cluster' doesn't go with synthetic-control; allowed: {INFERENCES}"],
     ),
     "misspelt inference": (
         GOOD + 'inference = "placebo_rank"\n',
         [
             (
                 "[method] inference (line 16) = 'placebo_rank' doesn't exist for synthetic-control (did you mean "
-                "'placebo-rank'?); allowed: conformal, placebo-rank"
+                f"'placebo-rank'?); allowed: {INFERENCES}"
             ),
         ],
     ),
@@ -177,7 +179,7 @@ WRONG = {
         [
             (
                 "[method.options] (line 16): option 'fixed_effect' doesn't exist for synthetic-control (did you mean "
-                "'fixed_effects'?); allowed: fixed_effects, exclude"
+                f"'fixed_effects'?); allowed: {OPTIONS}"
             ),
         ],
     ),
@@ -237,13 +239,13 @@ def test_good_study_loads_before_any_data_exists(tmp_path):
 )
 def test_misspelt_method_names_the_nearest_and_all(tmp_path, name, hint):
     (problem,) = problems(tmp_path, edited("synthetic-control", name))
-    assert problem.startswith(f"[method] name (line 15) = {name!r} doesn't exist{hint}; there are: did, ")
+    assert problem.startswith(f"[method] name (line 15) = {name!r} doesn't exist{hint}; there are: {METHODS[0]}, ")
     assert "synthetic-control" in problem.partition("there are: ")[2].split(", ")
 
 
 def test_method_auto_asks_for_a_name(tmp_path):
     (problem,) = problems(tmp_path, edited("synthetic-control", "auto"))
-    assert problem.startswith('[method] name (line 15) = "auto" can\'t choose yet; name one of: did, ')
+    assert problem.startswith('[method] name (line 15) = "auto" can\'t choose yet; name one of: ' + METHODS[0])
 
 
 def test_every_problem_is_listed_at_once_before_the_table_is_looked_at(tmp_path):

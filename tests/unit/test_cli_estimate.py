@@ -112,7 +112,7 @@ def test_level_and_inference_reach_the_answer(run, table):
 
 
 def test_options_reach_the_method(run, table):
-    given = ["--option", "exclude=baku,rome", "--option", "fixed_effects=unit", "--inference", "conformal", "--json"]
+    given = ["--option", "exclude=baku,rome", "--option", "fixed_effects=unit", "--inference", "prediction", "--json"]
     answer = json.loads(run(*flags(table, *given, method="synthetic-control"))[1])
     assert [city for city, weight in answer["weights"].items() if weight > 0] in (["kyiv"], ["oslo"], ["kyiv", "oslo"])
 
@@ -166,13 +166,13 @@ WRONG = {
     ),
     "inference of another method": (
         ["--inference", "conformal"],
-        "  - [method] inference = 'conformal' doesn't go with did; allowed: cluster, wild, bootstrap, permutation",
+        "  - [method] inference = 'conformal' doesn't go with did; allowed: cluster, wild, bootstrap, permutation, placebo",
     ),
     "misspelt inference": (
         ["--inference", "permutaton"],
         (
             "  - [method] inference = 'permutaton' doesn't exist for did (did you mean 'permutation'?); "
-            "allowed: cluster, wild, bootstrap, permutation"
+            "allowed: cluster, wild, bootstrap, permutation, placebo"
         ),
     ),
     "unknown rule": (

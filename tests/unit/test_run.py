@@ -50,6 +50,7 @@ def test_run_publishes_evidence_notebook_page_and_figures(published):
         "figures/donor_weights.svg",
         "figures/effect_path.svg",
         "figures/leave_one_out.svg",
+        "figures/method_agreement.svg",
         "figures/placebo_gaps.svg",
         "notebook.ipynb",
         "report.html",
