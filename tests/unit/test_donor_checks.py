@@ -155,7 +155,7 @@ def test_donors_that_tell_nothing_fail_against_the_units_own_past():
     rng = np.random.default_rng(5)
     treated = rng.normal(size=(1, 75)).cumsum(axis=1)
     panel = panel_of(np.vstack([treated, 50 + rng.normal(size=(6, 75))]), n_pre=70)
-    result = check("overfitting", panel, inference="conformal")
+    result = check("overfitting", panel, inference="placebo-rank")
     assert result.verdict == "fail"
     assert "less than the treated units' own past" in result.reason
 
