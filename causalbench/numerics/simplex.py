@@ -161,7 +161,7 @@ def solve_one(gram, cross, square, tilt, columns, weights):  # type: ignore[no-u
             support, share, factor = _grow(support, share, factor)
             capacity = len(support)
         independent = _append(gram, cross, square, columns, support, size, factor, entering, scale)
-        if not (independent or tilted):
+        if not (independent or tilted or point - value[entering] > GAP_LIMIT * max(point, _GAP_FLOOR * scale)):
             break
         support[size], share[size] = entering, 0.0
         if not independent:

@@ -211,3 +211,58 @@ def test_support_larger_than_the_first_allotment_is_solved() -> None:
     assert (fit.weights[0] > 0).sum() > 64
     gradient = design.T @ (design @ fit.weights[0] - target)
     assert gradient @ fit.weights[0] - gradient.min() <= GAP_LIMIT * squares(design, target, fit.weights[0])
+
+
+def tilted(design: FloatArray, target: FloatArray, prices: FloatArray) -> SimplexFit:
+    centre = np.median(design, axis=1)
+    design, target = design - centre[:, None], target - centre
+    cross, square = (design.T @ target)[None], np.array([target @ target])
+    return solve_simplex(design.T @ design, cross, square, tilt=prices[None])
+
+
+def assert_priced_optimally(design: FloatArray, target: FloatArray, prices: FloatArray) -> None:
+    fit = tilted(design, target, prices)
+    weights = fit.weights[0]
+    gradient = design.T @ (design @ weights - target) + prices
+    objective = squares(design, target, weights) + 2 * weights @ prices
+    assert fit.rel_gap[0] <= GAP_LIMIT
+    assert weights @ gradient - gradient.min() <= 1e-8 * abs(objective) + 1e-13 * spread(design, target)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize(("n_rows", "n_columns"), [(1, 9), (3, 12), (8, 5), (30, 20)])
+def test_prices_of_columns_are_weighed_against_the_fit(size: float, n_rows: int, n_columns: int) -> None:
+    rng = np.random.default_rng(n_rows)
+    for _ in range(20):
+        design, target = rng.normal(size=(n_rows, n_columns)), rng.normal(size=n_rows)
+        assert_priced_optimally(design, target, size * rng.normal(size=n_columns))
+
+
+def test_prices_decide_between_duplicates() -> None:
+    rng = np.random.default_rng(2)
+    once, target = rng.normal(size=(6, 4)), rng.normal(size=6)
+    design, prices = np.hstack([once, once]), np.append(np.full(4, 0.5), np.full(4, 0.25))
+    weights = tilted(design, target, prices).weights[0]
+    assert weights[:4].tolist() == [0, 0, 0, 0]
+    # The same price for all says nothing.
+    np.testing.assert_allclose(weights[4:], solve(once, target).weights[0], atol=1e-9)
+
+
+def test_prices_of_corners_that_all_equal_the_target_take_the_cheapest() -> None:
+    fit = solve_simplex(np.zeros((4, 4)), np.zeros((1, 4)), np.zeros(1), tilt=np.array([[3.0, 1.0, 2.0, 4.0]]))
+    assert fit.weights.tolist() == [[0, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("noise", [1e-10, 1e-8, 1e-6])
+@pytest.mark.parametrize("kind", ["near duplicates", "few factors"])
+def test_donors_that_are_nearly_dependent_are_solved(noise: float, kind: str) -> None:
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        n_rows, n_columns = int(rng.integers(3, 40)), int(rng.integers(6, 100))
+        errors = noise * rng.normal(size=(n_rows, n_columns))
+        if kind == "few factors":
+            design = rng.normal(size=(n_rows, 2)) @ rng.normal(size=(2, n_columns)) + errors
+        else:
+            design = rng.normal(size=(n_rows, (n_columns + 1) // 2)).repeat(2, axis=1)[:, :n_columns] + errors
+        target = design @ rng.dirichlet(np.full(n_columns, 0.3)) + 1e-3 * rng.normal(size=n_rows)
+        assert solve(design, target).rel_gap[0] <= GAP_LIMIT
