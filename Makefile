@@ -30,6 +30,7 @@ bench: .venv/.ready-dev
 bench-published: .venv/.ready-dev
 	$(ONE_THREAD) $(BIN)/python benchmarks/honest.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/cps_placebo_laws.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/synthetic_did_designs.py
 
 bench-peers:
 	$(PYTHON) -m venv .venv-peers
