@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -30,6 +33,12 @@ app = typer.Typer(
 _METHODS = ", ".join(Catalogue("causalbench.estimators", "method").names())
 _INFERENCES = ", ".join(Catalogue("causalbench.inference", "inference").names())
 _TEMPLATES = ", ".join(shipped_names("notebooks", ".ipynb"))
+
+FIRST_USE = (
+    "still working: the first use of a method compiles it, up to half a minute (causalbench doctor does it ahead)"
+)
+_PATIENCE = 4.0
+"""Seconds."""
 
 StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file, or the folder that holds study.toml.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -168,7 +177,8 @@ def estimate(
         folder=table.parent,
         where="command line",
     )
-    result = estimate_study(study, study.metric[0]).to_dict()
+    with _explained_wait():
+        result = estimate_study(study, study.metric[0]).to_dict()
     if as_json:
         _print_json(result)
     else:
@@ -249,6 +259,18 @@ def _print_json(value: Any) -> None:
 
 def _tell(message: str) -> None:
     typer.echo(message, err=True)
+
+
+@contextmanager
+def _explained_wait() -> Iterator[None]:
+    """Say what takes so long, on stderr, where something takes longer than a person waits without a word."""
+    timer = threading.Timer(_PATIENCE, _tell, [FIRST_USE])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _say_audit(metric: str, audit: Audit) -> None:
