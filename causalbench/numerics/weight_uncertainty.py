@@ -31,6 +31,7 @@ _PROXIMAL = 1e-4
 _PROXIMAL_STEPS = 200
 _WIDENINGS = 24
 _STEPS = 40
+_FLAT = 1e-9
 _TOLERANCE = 1e-10
 
 
@@ -114,7 +115,8 @@ class _Problem:
         ask = _Question(problem=self, draw=draw, towards=towards, sign=sign)
         everyone = np.arange(len(draw))
         low = ask.at(everyone, np.zeros(len(draw)))
-        high = ask.at(everyone, pulls / np.maximum(size, 1e-300))
+        # Where all donors point the same way no multiplier moves weights; it mustn't overflow either.
+        high = ask.at(everyone, pulls / np.maximum(size, _FLAT * np.sqrt(np.abs(np.diag(self.gram)).max())))
         # Without a constant the change ends at a corner, whether the constraint binds there or not.
         most = self.room * towards.max(axis=1) + towards @ (self.lower - self.weights)
         reach = most - _TOLERANCE * np.abs(towards).max(axis=1) if self.constant is None else np.inf
