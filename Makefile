@@ -3,7 +3,7 @@
 # make docs    write METHODS.md and the paired notebooks again
 # make bench   measure, and write benchmarks/results/
 # make bench-published   those on published data; CAUSALBENCH_REFERENCE names its folder
-# make bench-peers   the same beside other programs, in an environment of its own
+# make bench-peers   the same beside other programs, in an environment of its own; it needs that folder too
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -37,6 +37,7 @@ bench-peers:
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/requirements-peers.txt .
 	$(ONE_THREAD) .venv-peers/bin/python benchmarks/did_peers.py
 	$(ONE_THREAD) .venv-peers/bin/python benchmarks/bsts_peers.py
+	$(ONE_THREAD) .venv-peers/bin/python benchmarks/synthetic_control_peers.py
 
 clean:
 	rm -rf .venv .venv-peers runs build dist
