@@ -34,6 +34,7 @@ _STEPS = (20, 40)
 """Quasi-Newton steps from every start, and from the best minima and their hops."""
 _BEST = 8
 _HOPS = 5
+_SWEEPS = 500
 _LEVELS = (-0.01, -2.7, -5.3, -7.99)
 _SAME = 1e-3
 """Objectives this close, relatively, are one minimum."""
@@ -58,7 +59,8 @@ class NestedFit:
     bound
         The same without regard to predictors: no importance can go below it.
     rel_gap
-        Relative duality gap of the inner problem at ``importance``.
+        Relative duality gap of the inner problem at ``importance``; where ``matched``, of the problem that weighs a mismatch of
+        predictors a million times as much as one of outcomes.
     matched
         Whether some mixture of donors has every predictor of the treated exactly. Then importance has no meaning, and of
         these mixtures the one with the smallest loss is taken.
@@ -102,16 +104,18 @@ def solve_nested(predictors: FloatArray, outcomes: FloatArray) -> NestedFit:
     bound = solve_simplex(products, np.zeros((1, len(z))), none).weights[0]
     equal = np.full(z.shape[1], 1.0 / z.shape[1])
     weights, member = np.zeros(len(z)), _nearest(z)
-    rel_gap = _inner(z, equal, member, weights)
-    matched = float(((weights @ z) ** 2).sum()) <= _PERFECT * float(np.median((z**2).sum(axis=1)))
+    _inner(z, equal, member, weights)
+    spread, size = (float(np.median(norms)) or 1.0 for norms in ((z**2).sum(axis=1), np.diag(products)))
+    matched = float(((weights @ z) ** 2).sum()) <= _PERFECT * spread
     if matched:
         importance = equal
-        both = _PREFERENCE * z @ z.T / np.median((z**2).sum(axis=1)) + products / np.median(np.diag(products))
+        both = _PREFERENCE / spread * z @ z.T + products / size
         solution = solve_simplex(both, np.zeros((1, len(z))), none)
         weights, rel_gap = _matched_exactly(z, d, solution.weights[0]), float(solution.rel_gap[0])
     else:
         importance = _importance(_search(z, products, member))
-        rel_gap = _inner(z, importance, member, weights)
+        _inner(z, importance, member, weights)
+        rel_gap = _rel_gap(z, importance, weights)
     back = np.empty(len(z))
     back[order] = weights
     return NestedFit(
@@ -122,6 +126,13 @@ def solve_nested(predictors: FloatArray, outcomes: FloatArray) -> NestedFit:
         rel_gap=rel_gap,
         matched=matched,
     )
+
+
+def _rel_gap(z: FloatArray, importance: FloatArray, weights: FloatArray) -> float:
+    """Return the certificate of final weights, as :mod:`causalbench.numerics.simplex` defines it."""
+    prices = z @ (importance * (weights @ z))
+    loss, floor = float(weights @ prices), 1e-5 * float(np.median((z**2) @ importance))
+    return max(loss - float(prices.min()), 0.0) / (max(loss, floor) or 1.0)
 
 
 def _matched_exactly(z: FloatArray, d: FloatArray, weights: FloatArray) -> FloatArray:
@@ -201,7 +212,9 @@ def _compare(z: FloatArray, products: FloatArray, member: NDArray[np.bool_], sta
         x, loss = tried, found
         return True
 
-    while steps.max() > 1e-6:
+    for _ in range(_SWEEPS):
+        if steps.max() <= 1e-6:
+            break
         before = x
         for p in range(len(x)):
             way = steps[p] * np.eye(len(x))[p]
@@ -224,7 +237,7 @@ def _importance(x):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _inner(z, v, member, weights):  # type: ignore[no-untyped-def]  # noqa: C901 - one kernel
-    """Fill the weights for one importance and return their relative gap; donors that matter become members."""
+    """Fill the weights for one importance; donors that matter become members."""
     n, k = z.shape
     norms = np.zeros(n)
     for j in range(n):
@@ -262,7 +275,7 @@ def _inner(z, v, member, weights):  # type: ignore[no-untyped-def]  # noqa: C901
             for a in range(m):
                 weights[columns[a]] = share[a]
             _refine(z, slope, gram, columns, share, weights)
-            return max(loss - lowest, 0.0) / max(loss, floor) if floor > 0.0 else 0.0
+            return
         member[entering] = True
 
 

@@ -101,3 +101,10 @@ def test_donors_that_are_one_another_share_or_not_but_the_loss_is_the_same():
     once = solve_nested(predictors, outcomes)
     assert twice.rel_gap <= GAP_LIMIT
     assert twice.loss == pytest.approx(once.loss, rel=1e-6)
+
+
+def test_predictors_without_differences_leave_the_outcome_to_decide():
+    outcomes = problem(2)[1]
+    fit = solve_nested(np.zeros((len(outcomes), 2)), outcomes)
+    assert fit.matched
+    assert fit.loss == pytest.approx(fit.bound, rel=1e-9)
