@@ -12,6 +12,7 @@ from numpy.random import Generator
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
 from causalbench.inference import _wald
+from causalbench.inference._dates import require_one_date
 from causalbench.inference._time import require_memory
 from causalbench.protocols import Estimator
 from causalbench.values import Fit, FloatArray, MethodCard, Uncertainty
@@ -89,6 +90,7 @@ class TTest:
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return debiased estimate, standard error, interval and p-value; ``rng`` isn't used."""
+        require_one_date(data, "the t-test")
         remembered = require_memory(data, fit, "t-test")
         estimates, length = self._estimates(estimator, data)
         debiased = float(estimates.mean())

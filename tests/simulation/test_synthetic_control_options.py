@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from causalbench.data.simulate import factor_panel
+from causalbench.errors import RefusalError
 from causalbench.workflow.estimate import estimate
 
 NOMINAL, N_DRAWS = 0.10, 300
@@ -29,9 +30,14 @@ def test_no_effect_is_rejected_about_as_often_as_stated(options, inference, size
     rejected = []
     for seed in range(N_DRAWS):
         panel = factor_panel(effect=0.0, rho=rho, seed=seed, **size)
-        found = estimate(panel, "synthetic-control", inference=inference, level=1 - NOMINAL, options=options)
+        try:
+            found = estimate(panel, "synthetic-control", inference=inference, level=1 - NOMINAL, options=options)
+        except RefusalError as refusal:
+            assert refusal.code == "CB-D015"  # a gap too persistent for this test
+            continue
         rejected.append(found.rejected)
+    assert len(rejected) > N_DRAWS / 2
     # 2 points for what is approximate: ranks with one donor less, a counterfactual that is estimated.
     share = float(np.mean(rejected))
-    error = math.sqrt(NOMINAL * (1 - NOMINAL) / N_DRAWS)
+    error = math.sqrt(NOMINAL * (1 - NOMINAL) / len(rejected))
     assert share <= NOMINAL + 0.02 + 2 * error, f"{share:.3f} +- {error:.3f}"

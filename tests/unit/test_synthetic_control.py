@@ -125,10 +125,17 @@ def test_several_dates_need_weights_for_each(staggered):
     assert 'set treated_units = "each"' in str(no.value)
 
 
-@pytest.mark.parametrize("inference", ["conformal", "placebo-rank"])
+@pytest.mark.parametrize("inference", [name for name in SyntheticControl.inferences if name != "placebo"])
 def test_tests_of_one_date_refuse_several(staggered, inference):
-    with pytest.raises(RefusalError, match="2"):
+    with pytest.raises(RefusalError, match="launch date|one before and after|weights that are fitted|one treated unit"):
         estimate(staggered, "synthetic-control", inference=inference, options={"treated_units": "each"})
+
+
+def test_several_dates_are_answered_by_placebos_with_the_same_dates(staggered):
+    found = estimate(staggered, "synthetic-control", options={"treated_units": "each"})
+    assert found.inference == "placebo"
+    assert found.std_error > 0
+    assert found.detail["incremental"] == pytest.approx(22 * found.value)  # 10 + 6 + 6 treated cells
 
 
 def test_incremental_total_counts_every_treated_cell(staggered):
