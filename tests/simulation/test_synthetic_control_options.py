@@ -33,7 +33,8 @@ def test_no_effect_is_rejected_about_as_often_as_stated(options, inference, size
         try:
             found = estimate(panel, "synthetic-control", inference=inference, level=1 - NOMINAL, options=options)
         except RefusalError as refusal:
-            assert refusal.code == "CB-D015"  # a gap too persistent for this test
+            if refusal.code != "CB-D015":  # a gap too persistent for this test
+                raise
             continue
         rejected.append(found.rejected)
     assert len(rejected) > N_DRAWS / 2

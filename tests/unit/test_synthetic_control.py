@@ -18,7 +18,7 @@ from causalbench.workflow.estimate import answer, estimate
 
 @pytest.fixture(scope="module")
 def panel() -> Panel:
-    return factor_panel(n_units=12, n_periods=30, n_treated=3, n_post=6, effect=1.0, rho=0.4, seed=3)
+    return factor_panel(n_units=12, n_periods=30, n_treated=3, n_post=6, effect=1.0, rho=0.0, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_several_dates_need_weights_for_each(staggered):
 
 @pytest.mark.parametrize("inference", [name for name in SyntheticControl.inferences if name != "placebo"])
 def test_tests_of_one_date_refuse_several(staggered, inference):
-    with pytest.raises(RefusalError, match="launch date|one before and after|weights that are fitted|one treated unit"):
+    with pytest.raises(RefusalError, match=r"launch date|before and after|are fitted|one treated unit|mock launch"):
         estimate(staggered, "synthetic-control", inference=inference, options={"treated_units": "each"})
 
 
