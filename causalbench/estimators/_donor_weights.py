@@ -119,7 +119,10 @@ def on_stopped_search(history: FloatArray, share: FloatArray, allowed: BoolArray
     """Match paths as R's synthdid does, whose search stops early: weights without a certificate, the gap is NaN."""
     weights = stopped_donor_weights(history, share, allowed)
     n = len(share)
-    return DonorWeights(weights=weights, rel_gap=np.full(n, np.nan), detail=[{}] * n, warnings=[()] * n)
+    said = (
+        "the weights are those of R's synthdid, whose search stops before the optimum; conformal refits at the optimum"
+    )
+    return DonorWeights(weights=weights, rel_gap=np.full(n, np.nan), detail=[{}] * n, warnings=[(said,)] * n)
 
 
 def period_centred(series: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from causalbench.data.panel import Panel
 from causalbench.errors import DataError, listing
-from causalbench.estimators._donors import FEWEST_DONORS, certify, require_donors
+from causalbench.estimators._donors import FEWEST_DONORS, certify, require_donors, time_or_space, unit_centred
 from causalbench.numerics.gaps import rmspe_ratio
 from causalbench.numerics.ridge_augmentation import AugmentedWeights, RidgeDesign, augmented_weights
 from causalbench.numerics.simplex import solve_simplex
@@ -18,7 +18,6 @@ from causalbench.protocols import Requirements
 from causalbench.values import BoolArray, EffectPath, Fit, FloatArray, IntArray, MethodCard
 
 _CELLS = 5_000_000
-_LONG_PANEL = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +160,8 @@ class AugmentedSyntheticControl:
         post = self._centred(post[None], periods)[0]
         series = self._centred(data.outcome, periods)
         series = series - np.median(series[~treated], axis=0)
-        features = np.hstack([series, _scaled_covariates(data, series, data.n_pre)])
+        # The treated units' own spread moves with the effect that is imposed.
+        features = np.hstack([series, _scaled_covariates(data, series[~treated], data.n_pre)])
         donors, targets = features[~treated], np.tile(features[treated].mean(axis=0), (len(effects), 1))
         targets[:, periods] -= np.asarray(effects, dtype=float)[:, None] * post
         solution = solve_simplex(donors @ donors.T, targets @ donors.T, (targets**2).sum(axis=1))
@@ -171,9 +171,8 @@ class AugmentedSyntheticControl:
         return residuals[:, periods]
 
     def default_inference(self, data: Panel) -> str:
-        """``conformal`` from 40 periods up, of which at most a third after the launch; else ``placebo-rank``."""
-        long = len(data.periods) >= _LONG_PANEL and data.n_post * 3 <= len(data.periods)
-        return "conformal" if long else "placebo-rank"
+        """``conformal`` from 40 periods up, a third of them after the launch, no persistent gap; else ``placebo-rank``."""
+        return time_or_space(data, self.fit(data))
 
     def _weights(self, features: FloatArray, share: FloatArray, donors: BoolArray, pre: int) -> AugmentedWeights:
         require_donors(donors)
@@ -181,10 +180,7 @@ class AugmentedSyntheticControl:
         return augmented_weights(features, share, donors, ridge=ridge, n_held_out=pre)
 
     def _centred(self, series: FloatArray, window: slice) -> FloatArray:
-        if self.fixed_effects == "none":
-            return series
-        centred: FloatArray = series - series[:, window].mean(axis=1, keepdims=True)
-        return centred
+        return unit_centred(series, window) if self.fixed_effects == "unit" else series
 
 
 def _scaled_covariates(data: Panel, series: FloatArray, pre: int) -> FloatArray:

@@ -20,17 +20,15 @@ from causalbench.estimators._donor_weights import (
     on_stopped_search,
     period_centred,
 )
-from causalbench.estimators._donors import FEWEST_DONORS, certify, require_donors
+from causalbench.estimators._donors import FEWEST_DONORS, certify, require_donors, time_or_space, unit_centred
 from causalbench.estimators._pooled_units import UnitFit, pooled
 from causalbench.estimators._predictors import Label, predictors_of, shared_paths, span_of
 from causalbench.numerics.gaps import rmspe_ratio
-from causalbench.numerics.persistence import persistence, persistence_limit
 from causalbench.numerics.simplex import solve_simplex
 from causalbench.protocols import Requirements
 from causalbench.values import BoolArray, EffectPath, Fit, FloatArray, IntArray, MethodCard
 
 _BATCH = 1000
-_LONG_PANEL = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,7 +338,7 @@ class SyntheticControl:
         Raises
         ------
         RefusalError
-            With ``match`` other than ``outcomes``, and with several launch dates.
+            With ``match`` other than ``outcomes``.
         """
         data = self.sample(data)
         self._require_refit_to_all_periods(data)
@@ -376,11 +374,6 @@ class SyntheticControl:
                 "launch alone",
                 remedy="choose placebo-rank, or match = outcomes",
             )
-        if len(data.cohorts) > 1:
-            raise RefusalError(
-                f"conformal inference takes one launch date, the data have {len(data.cohorts)}: {listing(data.cohorts)}",
-                remedy="choose placebo inference, or estimate each launch date alone",
-            )
 
     def default_inference(self, data: Panel) -> str:
         """Choose by the data and the options.
@@ -390,18 +383,10 @@ class SyntheticControl:
         """
         if len(data.cohorts) > 1:
             return "placebo"
-        long = len(data.periods) >= _LONG_PANEL and data.n_post * 3 <= len(data.periods)
-        if not long or self.match != "outcomes":
-            return "placebo-rank"
-        remembered = persistence(self.fit(data).path.effect[: data.n_pre])
-        limit = persistence_limit("conformal, blocks", data.n_pre, data.n_post)
-        return "conformal" if remembered <= limit else "placebo-rank"
+        return time_or_space(data, self.fit(data)) if self.match == "outcomes" else "placebo-rank"
 
     def _centred(self, series: FloatArray, window: slice) -> FloatArray:
-        if self.fixed_effects == "none":
-            return series
-        centred: FloatArray = series - series[:, window].mean(axis=1, keepdims=True)
-        return centred
+        return unit_centred(series, window) if self.fixed_effects == "unit" else series
 
 
 def _quality(observed: FloatArray, gap: FloatArray, pre: int, weights: FloatArray, rel_gap: float) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def require_memory(data: Panel, fit: Fit, test: str) -> float:
     RefusalError
         With the reason and what to do instead.
     """
-    found = persistence(fit.path.effect[: data.n_pre])
+    found = persistence(fit.path.effect[: data.n_pre], scale=float(fit.path.observed.std()))
     limit = persistence_limit(test, data.n_pre, data.n_post)
     if found <= limit:
         return found

@@ -72,7 +72,7 @@ def is_perfect(data: Panel, fit: Fit, std_error: float) -> bool:
 
 def not_computed() -> Uncertainty:
     """Return what is left to say about a perfect fit."""
-    warning = "not computed: the standard error is zero, the fit is perfect"
+    warning = "not computed: the standard error is zero, as with a perfect fit or placebos that are all alike"
     return Uncertainty(interval=None, p_value=None, std_error=None, warnings=(warning,))
 
 

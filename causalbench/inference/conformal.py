@@ -11,6 +11,7 @@ from numpy.random import Generator
 
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
+from causalbench.inference._dates import require_one_date
 from causalbench.inference._time import require_memory
 from causalbench.protocols import Estimator, ImposesNull
 from causalbench.values import Fit, FloatArray, Interval, MethodCard, Uncertainty, rejects
@@ -18,7 +19,9 @@ from causalbench.values import Fit, FloatArray, Interval, MethodCard, Uncertaint
 _GRID = 241
 _DOUBLINGS = 12
 _BISECTIONS = 30
+_REACH = 4.0
 _FAR = 1e6
+_DISTANT = 60
 _DRAWN = 1_999
 
 
@@ -90,21 +93,30 @@ class Conformal:
         """Return p-value and set from one scan; ``rng`` draws the permutations of ``iid``."""
         if not isinstance(estimator, ImposesNull):
             raise RefusalError(f"{type(estimator).__name__} can't be refitted under a hypothetical effect")
+        require_one_date(data, "conformal inference")
         n_post = data.n_post
         remembered = require_memory(data, fit, f"conformal, {self.scheme}")
         chosen = None if self.scheme == "blocks" else _drawn_periods(len(data.periods), n_post, rng)
 
+        scale = float(data.outcome[:, : data.n_pre].std())
+
         def p_values(effects: FloatArray) -> FloatArray:
             residuals = estimator.null_residuals(data, effects)
-            return cyclic_p_values(residuals, n_post) if chosen is None else permuted_p_values(residuals, chosen)
+            if chosen is None:
+                return cyclic_p_values(residuals, n_post, scale=scale)
+            return permuted_p_values(residuals, chosen, scale=scale)
 
-        spread = max(float(fit.path.effect[: data.n_pre].std()), abs(fit.effect), 1e-9 * float(data.outcome.std()))
-        scan = _scan(p_values, centre=fit.effect, spread=spread, level=level)
+        spread = max(float(fit.path.effect[: data.n_pre].std()), abs(fit.effect), 1e-9 * scale)
         # The p of effects far beyond anything the data know: what the test gives when nothing is left to doubt.
-        smallest = float(p_values(fit.effect + _FAR * spread * np.array([-1.0, 1.0])).min())
+        far = p_values(fit.effect + _FAR * spread * np.array([-1.0, 1.0]))
+        smallest = float(far.min())
+        bounded = all(rejects(float(p), level) for p in far)
+        scan = _scan(p_values, centre=fit.effect, spread=spread, level=level, bounded=bounded)
         warnings = []
         if not np.isfinite([end for segment in scan.segments for end in segment]).all():
-            warnings.append(f"unbounded: {len(data.periods)} periods allow no p below {smallest:.3g} here")
+            warnings.append(
+                f"unbounded: with {len(data.periods)} periods even effects far beyond the data have p = {smallest:.3g}"
+            )
         if not scan.segments:
             warnings.append("misfit: every constant effect scanned is rejected")
         return Uncertainty(
@@ -120,28 +132,36 @@ class Conformal:
         )
 
 
-def cyclic_p_values(residuals: FloatArray, n_post: int) -> FloatArray:
-    """Return p of each row of residuals (n_effects, n_periods), the post period being its last ``n_post`` entries."""
+def cyclic_p_values(residuals: FloatArray, n_post: int, *, scale: float = 0.0) -> FloatArray:
+    """Return p of each row of residuals (n_effects, n_periods), the post period being its last ``n_post`` entries.
+
+    Sums that differ by rounding are ties: of the residuals themselves, and of data that vary by ``scale``.
+    """
     wrapped = np.concatenate([residuals, residuals[:, : n_post - 1]], axis=1)
     running = np.concatenate([np.zeros((len(residuals), 1)), wrapped.cumsum(axis=1)], axis=1)
     sums = np.abs(running[:, n_post:] - running[:, :-n_post])
     own = sums[:, -n_post]
-    slack = 1e-10 * np.abs(residuals).sum(axis=1)
+    slack = _slack(residuals, scale)
     shares: FloatArray = (sums >= (own - slack)[:, None]).mean(axis=1)
     return shares
 
 
-def permuted_p_values(residuals: FloatArray, chosen: FloatArray) -> FloatArray:
+def permuted_p_values(residuals: FloatArray, chosen: FloatArray, *, scale: float = 0.0) -> FloatArray:
     """Return p of each row of residuals (n_effects, n_periods) among the sums of drawn periods, rows of ``chosen``.
 
     The last periods, as many as each draw has, are the post period; they count as one more draw.
     """
     n_post = int(chosen[0].sum())
     own = np.abs(residuals[:, -n_post:].sum(axis=1))
-    slack = 1e-10 * np.abs(residuals).sum(axis=1)
+    slack = _slack(residuals, scale)
     extreme = (np.abs(residuals @ chosen.T) >= (own - slack)[:, None]).sum(axis=1)
     shares: FloatArray = (1 + extreme) / (1 + len(chosen))
     return shares
+
+
+def _slack(residuals: FloatArray, scale: float) -> FloatArray:
+    slack: FloatArray = 1e-10 * (np.abs(residuals).sum(axis=1) + scale)
+    return slack
 
 
 def _drawn_periods(n_periods: int, n_post: int, rng: Generator) -> FloatArray:
@@ -160,15 +180,23 @@ class _Scan:
     best: float
 
 
-def _scan(p_values: Callable[[FloatArray], FloatArray], *, centre: float, spread: float, level: float) -> _Scan:
-    """Widen around the estimate until both ends are rejected, scan a grid, bisect every change."""
-    reach = 4 * spread
-    for _ in range(_DOUBLINGS):
+def _scan(
+    p_values: Callable[[FloatArray], FloatArray], *, centre: float, spread: float, level: float, bounded: bool
+) -> _Scan:
+    """Widen around the estimate until both ends are rejected, scan a grid, bisect every change.
+
+    Where effects far away aren't rejected there is nothing to widen to; the grid then thins out towards them.
+    """
+    reach, distant = _REACH * spread, np.empty(0)
+    if not bounded:
+        distant = np.geomspace(_REACH, _FAR, _DISTANT)[1:] * spread
+    for _ in range(_DOUBLINGS if bounded else 0):
         ends = p_values(np.array([centre - reach, centre + reach]))
         if all(rejects(float(p), level) for p in ends):
             break
         reach *= 2
-    grid = np.unique(np.concatenate([np.linspace(centre - reach, centre + reach, _GRID), [0.0, centre]]))
+    near = np.linspace(centre - reach, centre + reach, _GRID)
+    grid = np.unique(np.concatenate([near, centre - distant, centre + distant, [0.0, centre]]))
     p = p_values(grid)
     accepted = np.array([not rejects(float(value), level) for value in p])
     plateau = np.flatnonzero(p == p.max())

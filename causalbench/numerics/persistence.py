@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+_ROUNDING = 1e-8
+
 LONG_HISTORY = 6
 """From this many times the post period on, a history is long."""
 
@@ -32,7 +34,7 @@ def persistence_limit(test: str, n_pre: int, n_post: int) -> float:
     return long if n_pre >= LONG_HISTORY * n_post else short
 
 
-def persistence(series: FloatArray) -> float:
+def persistence(series: FloatArray, *, scale: float = 0.0) -> float:
     r"""Return the first autocorrelation of a series, corrected for the bias of a short one.
 
     Least squares of :math:`u_t` on :math:`u_{t-1}`, both about their means, is too small by about
@@ -42,6 +44,8 @@ def persistence(series: FloatArray) -> float:
     ----------
     series
         Shape (n_periods,), at least three.
+    scale
+        Spread of the data behind it: a series that varies by less than 1e-8 of it is rounding, which remembers nothing.
 
     Returns
     -------
@@ -56,7 +60,7 @@ def persistence(series: FloatArray) -> float:
     """
     now, before = series[1:] - series[1:].mean(), series[:-1] - series[:-1].mean()
     square = float(before @ before)
-    if square == 0:
+    if square <= len(series) * (_ROUNDING * scale) ** 2:
         return 0.0
     raw = float(now @ before) / square
     return float(np.clip(raw + (1 + 3 * raw) / len(series), -1.0, 1.0))

@@ -146,7 +146,9 @@ def test_wild_of_a_perfect_fit_is_not_computed() -> None:
     for inference in (Wild(), Bootstrap(), Cluster()):
         found = infer(inference, exact)
         assert (found.interval, found.p_value, found.std_error) == (None, None, None)
-        assert found.warnings == ("not computed: the standard error is zero, the fit is perfect",)
+        assert found.warnings == (
+            "not computed: the standard error is zero, as with a perfect fit or placebos that are all alike",
+        )
 
 
 def test_wild_needs_an_effect_that_is_a_difference_of_means() -> None:

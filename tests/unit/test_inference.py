@@ -14,12 +14,14 @@ from scipy.optimize import minimize
 
 from causalbench.data.panel import Panel
 from causalbench.data.simulate import factor_panel
-from causalbench.errors import RefusalError
+from causalbench.errors import DataError, RefusalError
 from causalbench.estimators import Did, SyntheticControl
+from causalbench.estimators._donors import certify
 from causalbench.inference import Cluster, Conformal, Permutation, PlaceboRank
 from causalbench.inference.conformal import cyclic_p_values
 from causalbench.numerics.persistence import LIMITS
 from causalbench.values import FloatArray, Uncertainty, rejects
+from causalbench.workflow.estimate import estimate
 
 LEVELS = pytest.mark.parametrize("level", [0.8, 0.9, 0.95])
 
@@ -191,7 +193,7 @@ def test_conformal_with_too_few_periods_is_unbounded_and_says_so() -> None:
     found = infer(Conformal(), SyntheticControl(), panel, level=0.9)
     assert found.interval is not None
     assert (found.interval.lower, found.interval.upper) == (None, None)
-    assert found.warnings == ("unbounded: 8 periods allow no p below 0.125 here",)
+    assert found.warnings == ("unbounded: with 8 periods even effects far beyond the data have p = 0.125",)
 
 
 @pytest.mark.usefixtures("any_persistence")
@@ -334,4 +336,32 @@ def test_cluster_of_a_perfect_fit_is_not_computed() -> None:
     exact = np.arange(12.0)[:, None] + np.arange(20.0) + 2 * panel.treated
     found = infer(Cluster(), Did(), replace(panel, outcome=exact))
     assert (found.interval, found.p_value, found.std_error) == (None, None, None)
-    assert found.warnings == ("not computed: the standard error is zero, the fit is perfect",)
+    assert found.warnings == (
+        "not computed: the standard error is zero, as with a perfect fit or placebos that are all alike",
+    )
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0, 0.1, 1e3])
+def test_conformal_takes_rounding_for_ties_where_donors_match_in_every_period(scale: float) -> None:
+    panel = factor_panel(n_units=8, n_periods=40, n_treated=1, n_post=8, effect=0.0, rho=0.0, seed=2)
+    outcome = scale * panel.outcome
+    outcome[0] = outcome[1:4].mean(axis=0)
+    found = estimate(replace(panel, outcome=outcome), "synthetic-control", inference="conformal", level=0.9)
+    assert found.p_value == 1.0
+    assert found.detail["persistence"] == 0.0
+    assert found.interval is not None
+    assert found.interval.contains(0.0)
+
+
+def test_conformal_finds_the_largest_p_whatever_the_level() -> None:
+    panel = factor_panel(n_units=8, n_periods=18, n_treated=1, n_post=3, effect=2.0, rho=0.0, seed=5)
+    answers = [estimate(panel, "synthetic-control", inference="conformal", level=level) for level in (0.9, 0.98)]
+    assert answers[1].interval is not None
+    assert answers[1].interval.lower is None  # 1/18 is above .02
+    assert answers[1].detail["largest_p"] == answers[0].detail["largest_p"]
+    assert answers[1].detail["p_maximising_effect"] == pytest.approx(answers[0].detail["p_maximising_effect"], abs=0.1)
+
+
+def test_weights_without_a_gap_name_controls_that_never_vary_as_the_reason() -> None:
+    with pytest.raises(DataError, match="don't vary before the launch"):
+        certify(math.nan)
