@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import numpy as np
 import pandas as pd
 
-from causalbench.errors import StudyError, listing, require_one_of
+from causalbench.errors import DataError, StudyError, listing, require_one_of
 from causalbench.facade import tables
 from causalbench.facade.model_args import Compat, read_model_args
 from causalbench.facade.text import Output, Story, Text, report_text, summary_text
@@ -131,6 +131,7 @@ class CausalImpact:
         seed: int = 0,
     ) -> None:
         _require_alpha(alpha)
+        _require_whole("seed", seed, least=0)
         spelt = {"nseasons": nseasons, "prior_level_sd": prior_level_sd, "standardize": standardize}
         plain = {"nseasons": None, "prior_level_sd": None, "standardize": True}
         given = {key: value for key, value in spelt.items() if value is not plain[key]}
@@ -156,6 +157,10 @@ class CausalImpact:
         self.inclusion_probability = dict(fit.diagnostics["inclusion_probability"])
         self._story = _story(window, self.compat, (*_unused(window, fit), *settings.notes))
 
+    def __repr__(self) -> str:
+        """Return the summary, as R prints it."""
+        return str(self.summary())
+
     def run(self) -> None:
         """Do nothing: the model was fitted when it was made. It is here for scripts that call it, as causalimpact's do."""
 
@@ -172,6 +177,8 @@ class CausalImpact:
             Of a line of the report.
         """
         require_one_of("output", output, get_args(Output))
+        _require_whole("digits", digits, least=0)
+        _require_whole("width", width, least=1)
         if output == "report":
             return report_text(self._rows(), self._story, digits=digits, width=width)
         return summary_text(self._rows(), self._story, digits=digits)
@@ -229,6 +236,11 @@ def _require_alpha(alpha: Any) -> None:
             [f"alpha is {alpha!r}, it must lie strictly between 0 and 1: 0.05 gives 95% intervals"],
             where="CausalImpact",
         )
+
+
+def _require_whole(name: str, value: Any, *, least: int) -> None:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise DataError(f"{name} is {value!r}", remedy=f"give a whole number from {least} up")
 
 
 def _with(model_args: Any, spelt: dict[str, Any]) -> Any:

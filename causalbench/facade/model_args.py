@@ -107,7 +107,7 @@ def _contradictions(given: Mapping[str, Any], options: Mapping[str, Any], compat
 def _whole(option: str, *, least: int) -> Callable[[str, Any], dict[str, Any]]:
     def read(key: str, value: Any) -> dict[str, Any]:
         number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not number or value != int(value) or value < least:
+        if not number or not np.isfinite(value) or value != int(value) or value < least:
             raise ValueError(f"{key} is {value!r}, it must be a whole number of at least {least}")
         return {option: int(value)}
 
@@ -145,7 +145,7 @@ def _dynamic(key: str, value: Any) -> dict[str, Any]:
 
 def _standardised(key: str, value: Any) -> dict[str, Any]:
     """Nothing to set: every series is measured in its own standard deviations, which changes no answer."""
-    if value is not True:
+    if not isinstance(value, (bool, np.bool_)) or not value:
         raise ValueError(
             f"{key} is {value!r}; series are always standardised and answers given in their own units: leave it out"
         )

@@ -95,7 +95,7 @@ def test_calls_of_every_port_run_and_agree(impact):
     calls = [
         CausalImpact(vignette().to_numpy(), PRE, POST),
         CausalImpact(vignette(), tuple(PRE), np.array(POST), None, 0.05),
-        CausalImpact(vignette(), PRE, POST, model_args={"niter": 1000, "standardize_data": True, "nseasons": 1}),
+        CausalImpact(vignette(), PRE, POST, model_args={"niter": 1000, "standardize_data": np.True_, "nseasons": 1}),
         CausalImpact(vignette(), PRE, POST, model_args={"season.duration": 1, "dynamic.regression": False}),
         CausalImpact(vignette(), PRE, POST, nseasons=[], standardize=True, prior_level_sd=None),
         CausalImpact(by_date(), ["2014-01-01", "2014-03-11"], ["2014-03-12", "2014-04-10"]),
@@ -263,7 +263,7 @@ def test_summary_prints_the_numbers_of_the_table(impact):
     assert f"{100 * row['RelEffect']:.2f}% ({100 * row['RelEffect.sd']:.2f}%)" in text
     assert f"probability p: {row['p']:.4f}" in text
     assert f"causal effect: {100 * (1 - row['p']):.2f}%" in text
-    assert repr(text) == str(text)
+    assert repr(text) == str(text) == repr(impact)
 
 
 def test_report_says_what_the_table_says(impact):
@@ -526,6 +526,12 @@ def test_data_that_cannot_be_used_are_refused_with_a_remedy(arguments, words):
         ({"nseasons": [{"period": 7, "harmonics": 2}]}, "one cycle is modelled"),
         ({"model_args": object()}, "not a mapping"),
         ({"compat": "R"}, "compat is 'R'"),
+        ({"model_args": {"niter": float("inf")}}, "niter is inf, it must be a whole number"),
+        ({"model_args": {"nseasons": float("nan")}}, "nseasons is nan, it must be a whole number"),
+        ({"model_args": {"standardize_data": np.False_}}, "always standardised"),
+        ({"seed": "a"}, "seed is 'a'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": True}, "seed is True"),
         ({"alpha": 0}, "alpha is 0"),
         ({"alpha": 1.0}, "alpha is 1.0"),
         ({"alpha": "0.05"}, "alpha is '0.05'"),
@@ -547,6 +553,12 @@ def test_cycle_of_pycausalimpact_is_the_number_of_seasons():
 def test_outputs_that_do_not_exist_are_refused(impact, method, argument):
     with pytest.raises(CausalbenchError):
         getattr(impact, method)(argument)
+
+
+@pytest.mark.parametrize("call", [{"digits": -1}, {"digits": 1.5}, {"output": "report", "width": 0}])
+def test_sizes_of_texts_are_whole_numbers(impact, call):
+    with pytest.raises(DataError, match="whole number from"):
+        impact.summary(**call)
 
 
 # The picture
