@@ -52,7 +52,7 @@ for seed in range(3):
 print()
 print(json.dumps(texts))
 """
-_TAIL = re.compile(r"(?:p-value|tail-area probability)[^\d\n]*([\d.]+)[ \t]*(%?)", re.IGNORECASE)
+_TAIL = re.compile(r"(?:p-value|tail-area probability)[^\d\n]*(\d+(?:\.\d+)?)[ \t]*(%?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

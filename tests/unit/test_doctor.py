@@ -99,7 +99,7 @@ def test_port_that_is_certain_without_any_effect_is_not_trusted(install):
     assert "prints p = 0, 0, 0" in found.found
 
 
-@pytest.mark.parametrize("printed", ["Posterior tail-area probability p: 0.31", "P-value   31.0%"])
+@pytest.mark.parametrize("printed", ["Posterior tail-area probability p: 0.31", "P-value   31.0%", "p-value: 0.31."])
 def test_port_that_works_is_reported(install, printed):
     install("causalimpact", "9.9", source=port_that_prints(printed))
     found = doctor._port()
