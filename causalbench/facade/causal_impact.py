@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from causalbench.errors import DataError, StudyError, listing, require_one_of
+from causalbench.estimators.causal_impact import CausalImpact as Engine
 from causalbench.facade import tables
 from causalbench.facade.model_args import Compat, read_model_args
 from causalbench.facade.text import Output, Story, Text, report_text, summary_text
-from causalbench.facade.window import Window, read_window
+from causalbench.facade.window import Window, label_text, read_window
 from causalbench.inference.posterior import Posterior
 from causalbench.values import Fit
 from causalbench.values import Posterior as Paths
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from causalbench.report.path_panels import Panel, PathPanels
 
 # Percent of nominal 95% intervals that hold the average effect under independent, autoregressive (.7) and random-walk errors, the
-# lowest over 1, 3 and 10 controls, stationary and random walks: benchmarks/results/bsts_coverage.md.
-COVERAGE = {"none": (95, 93, 91), "r": (93, 53, 28)}
+# lowest over 1, 3 and 10 controls, stationary and random walks, rounded: benchmarks/results/bsts_coverage.md.
+COVERAGE = {"none": (95, 93, 92), "r": (94, 54, 29)}
+_SHORT = 30
 _MEANING = {
     "none": "how much the series drifts is learned from it (compat='none')",
     "r": "those of R's CausalImpact 1.4, whose level hardly drifts (compat='r')",
@@ -46,8 +48,9 @@ class CausalImpact:
         between the two are predicted and not counted.
     model_args
         Mapping with ``niter`` (number of draws), ``nseasons``, ``season_duration``, ``dynamic_regression``,
-        ``prior_level_sd``; R's spelling with dots is read too. Unknown names are refused. ``standardize_data = True``, ``nburn``
-        and ``fit_method`` are read and change nothing, which the summary says of the last two.
+        ``prior_level_sd``; R's spelling with dots is read too. Unknown names are refused. ``ndraws`` is
+        another name of ``niter``. ``standardize_data = True`` (or ``standardize``), ``max_flips``, ``nburn`` and ``fit_method``
+        are read and change nothing, which the summary says of the last three.
     alpha
         The intervals are nominal ``1 - alpha``.
     compat
@@ -92,8 +95,9 @@ class CausalImpact:
     Notes
     -----
     Differences to know. ``summary()`` returns the text, which a notebook shows; in a script print it. ``plot()`` returns a
-    matplotlib figure. Models built with other programs (``bsts.model``, ``ucm_model``, ``model``) can't be run. The relative
-    effect is averaged over draws, as in R's 1.4; a total that isn't surely positive has none.
+    matplotlib figure and takes ``panels`` where R has ``metrics``. Models built with other programs (``bsts.model``,
+    ``ucm_model``, ``model``) can't be run. The relative effect is averaged over draws, as in R's 1.4; a total that isn't
+    surely positive has none.
 
     References
     ----------
@@ -155,7 +159,9 @@ class CausalImpact:
         self.summary_data = tables.summary_data(self.table)
         self.p_value = tail
         self.inclusion_probability = dict(fit.diagnostics["inclusion_probability"])
-        self._story = _story(window, self.compat, (*_unused(window, fit), *settings.notes))
+        self._story = _story(
+            window, self.compat, (*_short(window, settings.engine), *_unused(window, fit), *settings.notes)
+        )
 
     def __repr__(self) -> str:
         """Return the summary, as R prints it."""
@@ -267,7 +273,7 @@ def _story(window: Window, compat: str, notes: Sequence[str]) -> Story:
         "post_period": int(np.isnan(response[window.start :]).sum()),
     }
     said = [
-        f"the response is missing in {counted(n, 'row')} of {name}, which {'teach' if name == 'pre_period' else 'count'} nothing"
+        f"the response is missing in {counted(n, 'row')} of {name}, not {'learned from' if name == 'pre_period' else 'counted'}"
         for name, n in missing.items()
         if n
     ]
@@ -279,6 +285,24 @@ def _story(window: Window, compat: str, notes: Sequence[str]) -> Story:
         priors=_priors(compat),
         notes=(*window.notes, *said, *notes),
     )
+
+
+def _short(window: Window, engine: Engine) -> tuple[str, ...]:
+    """Say where there is too little history to lean on what the summary says of coverage."""
+    said = []
+    known = int(np.isfinite(window.response[: window.n_pre]).sum())
+    if known < _SHORT:
+        said.append(
+            f"pre_period holds {counted(known, 'row')} with a response, fewer than {_SHORT}: the drift is hardly learned "
+            "from so few, the priors decide how wide the intervals are, and the coverage above wasn't measured there"
+        )
+    cycle = engine.seasons * engine.season_duration
+    if engine.seasons > 1 and window.n_pre < 2 * cycle:
+        said.append(
+            f"pre_period holds {counted(window.n_pre, 'row')}, fewer than two cycles of {cycle}: what returns every cycle "
+            "can't be told from what happened once, and a swing of the seasons may pass for an effect"
+        )
+    return tuple(said)
 
 
 def _unused(window: Window, fit: Fit) -> tuple[str, ...]:
@@ -293,18 +317,12 @@ def _unused(window: Window, fit: Fit) -> tuple[str, ...]:
 def _priors(compat: str) -> str:
     independent, autoregressive, walking = COVERAGE[compat]
     return (
-        f"Priors: {_MEANING[compat]}. On simulated series with 70 rows before and 30 after, nominal 95% intervals of the average "
-        f"effect held it in {independent}% under independent errors, {autoregressive}% under autocorrelation of .7 and "
-        f"{walking}% under random walks (the lowest of six kinds of controls)."
+        f"Priors: {_MEANING[compat]}. On simulated series with 70 rows before and 30 after, 1 to 10 controls and no seasons, "
+        f"nominal 95% intervals of the average effect held it in {independent}% under independent errors, {autoregressive}% "
+        f"under autocorrelation of .7 and {walking}% under random walks (the lowest of six kinds of controls)."
     )
 
 
 def _span(rows: pd.DataFrame) -> str:
-    first, last = (_label(label) for label in _ends(rows))
+    first, last = (label_text(label) for label in _ends(rows))
     return f"{counted(len(rows), 'row')} ({first} to {last})"
-
-
-def _label(label: Any) -> str:
-    if isinstance(label, pd.Timestamp) and label == label.normalize():
-        return label.date().isoformat()
-    return f"{label:g}" if isinstance(label, float) else str(label)

@@ -22,12 +22,14 @@ NAMES = (
     "prior_level_sd",
     "standardize_data",
     "standardize",
+    "max_flips",
     "nburn",
     "fit_method",
 )
 """What may be given, in Python's spelling; R's dots are read as underscores."""
 
 _IDLE = {
+    "max_flips": "every draw may turn every control on or off",
     "nburn": "draws come from the posterior itself, none has to be burnt",
     "fit_method": "there is one way to fit",
 }
@@ -101,13 +103,19 @@ def _contradictions(given: Mapping[str, Any], options: Mapping[str, Any], compat
         problems.append("season_duration needs nseasons: how many seasons make a cycle?")
     if "level_sd" in options and compat == "none":
         problems.append("prior_level_sd belongs to R's priors; leave it out or choose compat='r'")
+    priors = "prior_level_sd" if "level_sd" in options else "compat='r'" if compat == "r" else None
+    if priors and options.get("regression") == "dynamic":
+        problems.append(
+            f"{priors} asks for R's priors, which are offered with static regression only; "
+            f"leave {priors} or dynamic_regression out"
+        )
     return problems
 
 
 def _whole(option: str, *, least: int) -> Callable[[str, Any], dict[str, Any]]:
     def read(key: str, value: Any) -> dict[str, Any]:
         number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not number or not np.isfinite(value) or value != int(value) or value < least:
+        if not number or not least <= value < np.inf or value != int(value):
             raise ValueError(f"{key} is {value!r}, it must be a whole number of at least {least}")
         return {option: int(value)}
 

@@ -85,6 +85,7 @@ def summary_text(rows: Mapping[str, Row], story: Story, *, digits: int) -> Text:
         "",
         *_wrapped(f"Learned from {story.learned}; effect measured in {story.judged}."),
         *_wrapped(story.priors),
+        *(_wrapped(_relative_sentence(average, level)) if average.relative == "not computed" else ()),
         *(line for note in story.notes for line in _wrapped(f"Note: {note}.")),
         "",
         "In words: print(impact.summary('report'))",

@@ -6,6 +6,8 @@ import datetime as dt
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import narwhals as nw
@@ -75,6 +77,13 @@ class Window:
         )
 
 
+def label_text(label: Any) -> str:
+    """Write a label of the index; a date without a time of day is its date."""
+    if isinstance(label, pd.Timestamp) and label == label.normalize():
+        return label.date().isoformat()
+    return f"{label:.15g}" if isinstance(label, float) else str(label)
+
+
 def read_window(data: Any, pre_period: Any, post_period: Any) -> Window:
     """Read data and periods.
 
@@ -89,7 +98,8 @@ def read_window(data: Any, pre_period: Any, post_period: Any) -> Window:
     post = _period(table.index, post_period, "post_period", notes)
     if pre.stop > post.start:
         raise DataError(
-            f"pre_period ends at {table.index[pre.stop - 1]}, post_period begins at {table.index[post.start]}",
+            f"pre_period ends at {label_text(table.index[pre.stop - 1])}, "
+            f"post_period begins at {label_text(table.index[post.start])}",
             remedy="let post_period begin after pre_period has ended",
         )
     window = Window(
@@ -144,14 +154,34 @@ def _table(data: Any) -> pd.DataFrame:
     if twice:
         raise DataError(f"columns share a name: {listing(twice)}", remedy="give every column a name of its own")
     table.index = _index(table.index)
-    try:
-        return table.astype(float).replace([np.inf, -np.inf], np.nan).sort_index()
-    except (TypeError, ValueError) as error:
-        wrong = [name for name, kind in table.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
+    return _numbers(table).sort_index()
+
+
+def _numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns as floats, NaN where missing; what isn't a real number is refused and never turned into one."""
+    wrong = {name: _unreal(column) for name, column in table.items()}
+    found = listing(f"{name} ({listing(map(repr, values[:3]))})" for name, values in wrong.items() if values)
+    if found:
+        n = sum(map(bool, wrong.values()))
         raise DataError(
-            f"{counted(len(wrong), 'column')} without numbers: {listing(wrong)}",
-            remedy="leave them out, or turn them into numbers; dates belong into the index",
-        ) from error
+            f"{counted(n, 'column')} with values that aren't real numbers: {found}",
+            remedy="leave them out, or turn them into numbers with pd.to_numeric; dates belong into the index",
+        )
+    floats = table.mask(table.isna(), np.nan).astype(float)
+    infinite = np.isinf(floats).sum()
+    infinite = infinite[infinite > 0]
+    if len(infinite):
+        raise DataError(
+            f"infinite values: {listing(f'{name!r} {n}' for name, n in infinite.items())}",
+            remedy="put the true values in their place; where the response isn't known leave it missing, NaN",
+        )
+    return floats
+
+
+def _unreal(column: pd.Series[Any]) -> list[Any]:
+    if column.dtype.kind in "biuf":
+        return []
+    return [value for value in column.dropna() if not isinstance(value, (Real, Decimal, np.bool_))]
 
 
 def _from_elsewhere(data: Any) -> Any:
@@ -194,16 +224,25 @@ def _period(index: pd.Index[Any], period: Any, name: str, notes: list[str]) -> s
         found = index.slice_indexer(*ends)
     except (TypeError, ValueError, KeyError) as error:
         raise DataError(f"{name} is {period!r}, which can't be read", remedy=_remedy(index, name)) from error
+    begin, end = map(label_text, ends)
     if found.stop <= found.start:
+        if _reversed(index, ends):
+            raise DataError(f"the ends of {name} are reversed: {begin} to {end}", remedy="give the earlier one first")
         raise DataError(
-            f"no row of the data lies in {name}, {period[0]} to {period[1]}; they go from {index[0]} to {index[-1]}",
+            f"no row of the data lies in {name}, {begin} to {end}; "
+            f"they go from {label_text(index[0])} to {label_text(index[-1])}",
             remedy=_remedy(index, name),
         )
-    first, last = index[found.start], index[found.stop - 1]
-    if not all(end in index for end in ends):
+    if not all(label in index for label in ends):
         rows = counted(found.stop - found.start, "row")
-        notes.append(f"{name} {period[0]} to {period[1]} holds {rows}, {first} to {last}")
+        first, last = label_text(index[found.start]), label_text(index[found.stop - 1])
+        notes.append(f"{name} {begin} to {end} holds {rows}, {first} to {last}")
     return slice(found.start, found.stop)
+
+
+def _reversed(index: pd.Index[Any], ends: Sequence[Any]) -> bool:
+    first, last = (_stamp(index, end) for end in ends) if isinstance(index, pd.DatetimeIndex) else ends
+    return bool(first > last)
 
 
 def _each(period: Any) -> Iterable[Any]:

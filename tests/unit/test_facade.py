@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -309,7 +310,36 @@ def test_total_that_is_not_surely_positive_has_no_relative_effect():
     found = CausalImpact(vignette() - 120.0, PRE, POST)
     assert np.isnan(found.table.loc["Average", "RelEffect"])
     assert "not computed" in found.summary()
+    assert "isn't surely positive" in " ".join(found.summary().split())
+    assert "isn't surely positive" not in CausalImpact(vignette(), PRE, POST).summary()
     assert "A relative effect isn't computed" in found.summary("report")
+
+
+# Little history
+
+
+def test_short_history_is_said(impact):
+    text = " ".join(CausalImpact(vignette(), [50, 69], POST).summary().split())
+    assert "pre_period holds 20 rows with a response, fewer than 30" in text
+    text = " ".join(CausalImpact(vignette(), PRE, POST, {"nseasons": 52, "niter": 50}).summary().split())
+    assert "pre_period holds 70 rows, fewer than two cycles of 52" in text
+    assert "fewer than" not in impact.summary()
+
+
+def test_numbers_of_any_kind_are_read(impact):
+    mixed = vignette().astype(object)
+    mixed.loc[3, "x1"] = Decimal(mixed.loc[3, "x1"])
+    pd.testing.assert_frame_equal(CausalImpact(mixed, PRE, POST).table, impact.table)
+    holes, other = vignette().astype("Float64"), vignette().astype(object)
+    holes.loc[5, "y"], other.loc[5, "y"] = pd.NA, None
+    pd.testing.assert_frame_equal(CausalImpact(holes, PRE, POST).table, CausalImpact(other, PRE, POST).table)
+
+
+def test_default_model_args_of_r_are_read(impact):
+    # model.args of R's CausalImpact 1.4.1 where none is given.
+    given = {"niter": 1000, "standardize.data": True, "prior.level.sd": 0.01, "nseasons": 1, "season.duration": 1}
+    found = CausalImpact(vignette(), PRE, POST, {**given, "dynamic.regression": False, "max.flips": -1})
+    pd.testing.assert_frame_equal(found.table, CausalImpact(vignette(), PRE, POST, compat="r").table)
 
 
 # Which priors
@@ -370,7 +400,8 @@ def test_dynamic_regression_reaches_the_engine():
 
 
 def test_arguments_that_change_nothing_are_named():
-    text = CausalImpact(vignette(), PRE, POST, {"fit_method": "hmc", "nburn": 100}).summary()
+    text = CausalImpact(vignette(), PRE, POST, {"fit_method": "hmc", "nburn": 100, "max.flips": -1}).summary()
+    assert "max_flips plays no part" in text
     assert "fit_method plays no part" in text
     assert "nburn plays no part" in text
 
@@ -388,7 +419,7 @@ def test_coverage_that_the_summary_quotes_is_the_measured_one():
     assert len(rows) == 18
     for column, compat in ((3, "none"), (4, "r")):
         lowest = [min(float(row[column].split()[0]) for row in rows if row[0] == noise) for noise in NOISES]
-        assert [int(100 * share + 1e-9) for share in lowest] == list(COVERAGE[compat])
+        assert [round(100 * share) for share in lowest] == list(COVERAGE[compat])
 
 
 # alpha
@@ -480,7 +511,12 @@ def changed(**columns):
         ((vignette(), [0, 69], [60, 99]), "pre_period ends at 69, post_period begins at 60"),
         ((vignette(), [1, 2], POST), "2 values in pre_period"),
         ((vignette(), PRE, [200, 300]), "no row of the data lies in post_period"),
-        ((vignette(), [69, 0], POST), "no row of the data lies in pre_period"),
+        ((vignette(), [69, 0], POST), "the ends of pre_period are reversed: 69 to 0"),
+        ((by_date(), ["2014-03-11", "2014-01-01"], POST), "reversed: 2014-03-11 to 2014-01-01"),
+        (
+            (by_date(), [pd.Timestamp("2013-01-01"), pd.Timestamp("2013-02-01")], POST),
+            "they go from 2014-01-01 to 2014-04-10",
+        ),
         ((vignette(), 69, POST), "pre_period is 69"),
         ((vignette(), [0, 69, 70], POST), "pre_period is"),
         ((vignette(), [0, None], POST), "pre_period holds None"),
@@ -490,7 +526,11 @@ def changed(**columns):
         ((vignette().set_axis([f"day {t}" for t in range(100)]), PRE, POST), "'day 0'"),
         ((pd.concat([vignette(), vignette()]), PRE, POST), "in several rows"),
         ((changed(x1=np.where(np.arange(100) == 3, np.nan, 1.0)), PRE, POST), "'x1' 1"),
-        ((changed(x2="text"), PRE, POST), "1 column without numbers: x2"),
+        ((changed(x2="text"), PRE, POST), "1 column with values that aren't real numbers: x2 ('text', 'text', 'text')"),
+        ((vignette().astype({"x1": str}), PRE, POST), "1 column with values that aren't real numbers: x1 ('1"),
+        ((changed(y=1 + 2j), PRE, POST), "y ((1+2j)"),
+        ((changed(x2=pd.Timestamp("2014-01-01")), PRE, POST), "x2 (Timestamp"),
+        ((changed(x1=np.where(np.arange(100) == 3, np.inf, 1.0)), PRE, POST), "infinite values: 'x1' 1"),
         ((changed(y=np.nan), PRE, POST), "0 values in pre_period"),
         ((vignette().assign(y=lambda d: d["y"].where(d.index < 70)), PRE, POST), "no value in post_period"),
         ((vignette().set_axis(["y", "y"], axis=1), PRE, POST), "share a name"),
@@ -518,7 +558,11 @@ def test_data_that_cannot_be_used_are_refused_with_a_remedy(arguments, words):
         ({"model_args": {"dynamic_regression": 1}}, "must be True or False"),
         ({"model_args": {"standardize_data": False}}, "always standardised"),
         ({"standardize": False}, "always standardised"),
-        ({"model_args": {"prior_level_sd": 0.01, "dynamic_regression": True}}, "static regression"),
+        (
+            {"model_args": {"prior_level_sd": 0.01, "dynamic_regression": True}},
+            "prior_level_sd or dynamic_regression out",
+        ),
+        ({"model_args": {"dynamic_regression": True}, "compat": "r"}, "leave compat='r' or dynamic_regression out"),
         ({"model_args": {"prior_level_sd": 0.01}, "compat": "none"}, "belongs to R's priors"),
         ({"model_args": {"nseasons": 7}, "nseasons": 7}, "given in model_args and beside it"),
         ({"model_args": {"prior.level.sd": 0.1, "prior_level_sd": 0.1}}, "given twice"),
