@@ -11,6 +11,8 @@ from numpy.random import Generator
 
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
+from causalbench.inference._dates import require_one_date
+from causalbench.numerics.gaps import rmspe_ratio
 from causalbench.numerics.persistence import persistence
 from causalbench.numerics.simplex import GAP_LIMIT
 from causalbench.numerics.weight_uncertainty import Extremes, extreme_changes
@@ -23,6 +25,7 @@ _NO_INTERCEPT = 1e-9
 _MOST_PERSISTENT = 0.99
 _SMALLEST_P = 4 / (_DRAWN + 1)
 _BISECTIONS = 60
+_SHORTEST = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,9 @@ class Prediction:
     Raises
     ------
     RefusalError
-        When weights aren't those of a simplex fitted to the outcomes of the history, which the constraint set is about.
+        When weights aren't those of a simplex fitted to the outcomes of the history, which the constraint set is about; with
+        several launch dates; or with fewer than four periods before the launch: three have two pairs of neighbours, which
+        always lie on a line.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -76,6 +81,7 @@ class Prediction:
         edge_cases=(
             "Bands of running sums are those of running means, times the number of periods.",
             "The p-value is the smallest level whose interval leaves out zero, .02 at least; above 98% intervals are unbounded.",
+            "A perfect fit before the launch doesn't tell how much the outcome varies by itself: no interval and no p-value.",
         ),
         references=(
             (
@@ -91,6 +97,13 @@ class Prediction:
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return the interval of the average effect with its p-value, and bands by period, all from the same draws."""
+        _require(data)
+        if rmspe_ratio(fit.path.effect, data.n_pre, spread=float(fit.path.observed.std())) is None:
+            warning = (
+                "not computed: the fit before the launch is perfect, so its gap doesn't tell how much the outcome varies by "
+                "itself"
+            )
+            return Uncertainty(interval=None, p_value=None, warnings=(warning,))
         alone, running = np.eye(data.n_post), np.tril(np.ones((data.n_post, data.n_post)))
         ends = ends_of_means(estimator, data, fit, np.concatenate([alone, running]), rng=rng)
         low, high = ends.at(1 - level)
@@ -106,6 +119,17 @@ class Prediction:
                 "smallest_p": _SMALLEST_P,
             },
             warnings=() if np.isfinite(low[-1]) else (unbounded,),
+        )
+
+
+def _require(data: Panel) -> None:
+    require_one_date(data, "a prediction interval")
+    if data.n_pre < _SHORTEST:
+        raise RefusalError(
+            f"prediction intervals need the mean, the variance and the autocorrelation of the gap before the launch, and so "
+            f"{_SHORTEST} periods, the data have {data.n_pre}: two pairs of neighbours lie on a line, always",
+            code="CB-D017",
+            remedy="add history, or use placebo-rank or refined-placebo, which compare units instead of periods",
         )
 
 
@@ -196,7 +220,8 @@ def _problem(estimator: Estimator[Panel], data: Panel, fit: Fit) -> _Problem:
         raise RefusalError(
             "prediction intervals are about donor weights that are fitted to the outcomes before the launch alone, "
             "positive and adding up to one; these aren't",
-            remedy="use synthetic-control without predictors and penalties, or another inference",
+            remedy="use synthetic-control without predictors and penalties, with treated_units = mean and compat = none, or "
+            "another inference",
         )
     return _Problem(before=before, after=donors[data.n_pre :], weights=weights, intercept=intercept)
 

@@ -286,6 +286,39 @@ def test_prediction_refuses_weights_that_solve_another_problem() -> None:
         infer(Prediction(), Did(), panel)
 
 
+def perfect(panel: Panel) -> Panel:
+    """Make the treated unit the mean of two donors before the launch, and one more than it after."""
+    outcome = panel.outcome.copy()
+    outcome[0] = outcome[1:3].mean(axis=0) + panel.treated[0]
+    return replace(panel, outcome=outcome)
+
+
+def test_prediction_has_no_noise_to_learn_from_a_perfect_fit() -> None:
+    few, many = simulated(), simulated(n_units=30, n_periods=14, n_post=4)
+    for panel in (perfect(few), perfect(replace(few, outcome=1e6 * few.outcome)), perfect(many)):
+        found = infer(Prediction(), SyntheticControl(), panel)
+        assert (found.interval, found.p_value, found.path_bands) == (None, None, None)
+        (warning,) = found.warnings
+        assert warning.startswith("not computed: the fit before the launch is perfect")
+    nearly = replace(few, outcome=perfect(few).outcome + 1e-5 * few.outcome * few.ever_treated[:, None])
+    assert infer(Prediction(), SyntheticControl(), nearly).interval is not None
+
+
+def test_prediction_says_which_options_it_takes() -> None:
+    panel, each = simulated(n_treated=3), SyntheticControl(treated_units="each")
+    with pytest.raises(RefusalError, match="fitted to the outcomes before the launch alone") as refusal:
+        infer(Prediction(), each, panel)
+    for name in ("predictors", "penalties", "treated_units = mean", "compat = none"):
+        assert name in refusal.value.remedy
+
+
+@pytest.mark.parametrize("n_pre", [2, 3])
+def test_prediction_needs_a_history_that_has_an_autocorrelation(n_pre: int) -> None:
+    with pytest.raises(RefusalError, match=f"need .* 4 periods, the data have {n_pre}: two pairs"):
+        infer(Prediction(), SyntheticControl(), simulated(n_units=3, n_periods=6 + n_pre))
+    assert infer(Prediction(), SyntheticControl(), simulated(n_units=3, n_periods=10)).interval is not None
+
+
 def trending(panel: Panel) -> Panel:
     """Add a slow wave to the treated unit, which no donor has."""
     wave = 8 * np.sin(np.arange(len(panel.periods)) / 6)
