@@ -10,7 +10,9 @@ from numpy.random import Generator
 
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
+from causalbench.inference._dates import refit, require_one_date
 from causalbench.inference._time import require_memory
+from causalbench.numerics.gaps import rmspe_ratio
 from causalbench.numerics.inversion import needed_draws
 from causalbench.protocols import Estimator
 from causalbench.values import Fit, FloatArray, Interval, MethodCard, Uncertainty
@@ -47,8 +49,8 @@ class PlaceboInTime:
     Raises
     ------
     RefusalError
-        With several launch dates, a history too short for two mock launches, or a gap before the launch that is too
-        persistent.
+        With several launch dates, a history too short for two mock launches, an estimator with options bound to periods
+        after one of them, or a gap before the launch that is too persistent.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -65,6 +67,7 @@ class PlaceboInTime:
             "Unbounded where there are too few mock launches for the level.",
             "The first fifth of the history is only fitted on.",
             "The actual launch counts twice, because mock launches overlap.",
+            "A perfect fit before the launch has no errors to learn from: no interval and no p-value.",
         ),
         references=(
             (
@@ -76,6 +79,10 @@ class PlaceboInTime:
 
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return the p-value and the set inverted from the same ranks; ``rng`` isn't used."""
+        require_one_date(data, "placebo-in-time")
+        if rmspe_ratio(fit.path.effect, data.n_pre, spread=float(fit.path.observed.std())) is None:
+            warning = "not computed: the fit before the launch is perfect, so its gap doesn't tell how errors behave"
+            return Uncertainty(interval=None, p_value=None, warnings=(warning,))
         remembered = require_memory(data, fit, "placebo-in-time")
         mocks = np.abs(_mock_effects(estimator, data))
         total = len(mocks) + _OWN
@@ -97,11 +104,6 @@ class PlaceboInTime:
 
 def _mock_effects(estimator: Estimator[Panel], data: Panel) -> FloatArray:
     """Fit every mock launch on the periods before it; shape (n_mock_launches,)."""
-    if len(data.cohorts) > 1:
-        raise RefusalError(
-            f"mock launches need one launch date, the data have {len(data.cohorts)}",
-            remedy="use another inference of the method, or one launch date",
-        )
     first = max(estimator.requires.min_pre, data.n_pre // _HISTORY)
     possible = np.arange(data.n_pre - data.n_post, first - 1, -1)
     if len(possible) < 2:
@@ -110,10 +112,13 @@ def _mock_effects(estimator: Estimator[Panel], data: Panel) -> FloatArray:
             code="CB-D017",
             remedy="add history, or shorten the post period",
         )
-    starts = possible[:: -(-len(possible) // _MOST)]
+    starts = possible[:: -(-len(possible) // _MOST)][::-1]  # options bound to later periods fail at the first
     when = np.arange(len(data.periods))
     effects = []
     for start in starts:
         earlier = data.only(periods=when < start + data.n_post)
-        effects.append(estimator.fit(earlier.assigned_to(data.ever_treated, start=int(start))).effect)
+        mock = earlier.assigned_to(data.ever_treated, start=int(start))
+        effects.append(
+            refit(estimator, mock, why=f"placebo-in-time puts a mock launch at {data.periods[start]}").effect
+        )
     return np.array(effects)

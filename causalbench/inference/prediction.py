@@ -25,7 +25,7 @@ _NO_INTERCEPT = 1e-9
 _MOST_PERSISTENT = 0.99
 _SMALLEST_P = 4 / (_DRAWN + 1)
 _BISECTIONS = 60
-_SHORTEST = 4
+_SHORTEST = 4  # two pairs of neighbours always lie on a line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +126,8 @@ def _require(data: Panel) -> None:
     require_one_date(data, "a prediction interval")
     if data.n_pre < _SHORTEST:
         raise RefusalError(
-            f"prediction intervals need the mean, the variance and the autocorrelation of the gap before the launch, and so "
-            f"{_SHORTEST} periods, the data have {data.n_pre}: two pairs of neighbours lie on a line, always",
+            f"prediction intervals rest on mean, variance and autocorrelation of the gap before the launch, which takes at "
+            f"least {_SHORTEST} periods, the data have {data.n_pre}",
             code="CB-D017",
             remedy="add history, or use placebo-rank or refined-placebo, which compare units instead of periods",
         )

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
 from causalbench.inference import _wald
-from causalbench.inference._dates import require_one_date
+from causalbench.inference._dates import refit, require_one_date
 from causalbench.inference._time import require_memory
 from causalbench.protocols import Estimator
 from causalbench.values import Fit, FloatArray, MethodCard, Uncertainty
@@ -50,8 +50,8 @@ class TTest:
     Raises
     ------
     RefusalError
-        When the estimator has no donor weights, the history is too short to leave a block out, or the gap before the
-        launch is too persistent.
+        With several launch dates, an estimator without donor weights or with options bound to periods that are left out, a
+        history too short to leave a block out, or a gap before the launch that is too persistent.
     """
 
     n_blocks: int = 3
@@ -91,13 +91,13 @@ class TTest:
     def infer(self, estimator: Estimator[Panel], data: Panel, fit: Fit, *, level: float, rng: Generator) -> Uncertainty:
         """Return debiased estimate, standard error, interval and p-value; ``rng`` isn't used."""
         require_one_date(data, "the t-test")
-        remembered = require_memory(data, fit, "t-test")
         estimates, length = self._estimates(estimator, data)
         debiased = float(estimates.mean())
         factor = 1 + self.n_blocks * length / data.n_post
         std_error = math.sqrt(factor * float(estimates.var(ddof=1)) / self.n_blocks)
         if _wald.is_perfect(data, fit, std_error):
             return _wald.not_computed()
+        remembered = require_memory(data, fit, "t-test")
         interval, p_value = _wald.wald_interval(debiased, std_error, self.n_blocks - 1, level)
         warning = (
             f"interval and p-value are those of the debiased estimate {number(debiased)}, not of {number(fit.effect)}: "
@@ -132,7 +132,8 @@ class TTest:
         for k in range(self.n_blocks):
             start = data.n_pre - (self.n_blocks - k) * length
             block = (when >= start) & (when < start + length)
-            weights = estimator.fit(data.only(periods=~block)).weights
+            left_out = f"the t-test leaves out {data.periods[start]} to {data.periods[start + length - 1]}"
+            weights = refit(estimator, data.only(periods=~block), why=left_out).weights
             if weights is None:
                 raise RefusalError(f"{type(estimator).__name__} has no donor weights to carry to periods left out")
             gap = level - weights @ series

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +15,13 @@ from scipy.optimize import minimize
 from causalbench.checks import CATALOGUE as CHECKS
 from causalbench.data.panel import Panel
 from causalbench.data.simulate import factor_panel, staggered_panel
-from causalbench.errors import RefusalError
+from causalbench.errors import ConvergenceError, RefusalError
 from causalbench.estimators import Did, SyntheticControl
 from causalbench.inference import Conformal, PlaceboInTime, Prediction, TTest
 from causalbench.inference.conformal import permuted_p_values
 from causalbench.inference.prediction import mean_noise
 from causalbench.numerics.persistence import LIMITS, persistence
-from causalbench.values import FloatArray, Uncertainty, rejects
+from causalbench.values import Fit, FloatArray, Uncertainty, rejects
 from causalbench.workflow.estimate import estimate
 
 LEVELS = pytest.mark.parametrize("level", [0.8, 0.9, 0.95])
@@ -179,7 +180,9 @@ def test_placebos_in_time_need_history_and_one_launch() -> None:
     with pytest.raises(RefusalError, match="8 periods before the launch leave no room for two mock launches of 7"):
         infer(PlaceboInTime(), SyntheticControl(), simulated(n_periods=15, n_post=7))
     staggered = staggered_panel(n_units=9, n_periods=20, launches=(12, 15), n_never=3, effect=1.0, rho=0.0, seed=0)
-    with pytest.raises(RefusalError, match="mock launches need one launch date, the data have 2"):
+    with pytest.raises(
+        RefusalError, match="placebo-in-time needs one before and after, the data have 2 launch dates: 13, 16"
+    ):
         PlaceboInTime().infer(Did(), staggered, Did().fit(simulated()), level=0.9, rng=np.random.default_rng(0))
 
 
@@ -314,9 +317,50 @@ def test_prediction_says_which_options_it_takes() -> None:
 
 @pytest.mark.parametrize("n_pre", [2, 3])
 def test_prediction_needs_a_history_that_has_an_autocorrelation(n_pre: int) -> None:
-    with pytest.raises(RefusalError, match=f"need .* 4 periods, the data have {n_pre}: two pairs"):
+    with pytest.raises(RefusalError, match=f"takes at least 4 periods, the data have {n_pre}"):
         infer(Prediction(), SyntheticControl(), simulated(n_units=3, n_periods=6 + n_pre))
     assert infer(Prediction(), SyntheticControl(), simulated(n_units=3, n_periods=10)).interval is not None
+
+
+def test_a_perfect_fit_has_no_errors_to_rank_or_to_test() -> None:
+    panel, estimator = perfect(simulated(n_periods=60)), SyntheticControl()
+    ranked, tested = infer(PlaceboInTime(), estimator, panel), infer(TTest(), estimator, panel)
+    assert (ranked.interval, ranked.p_value) == (tested.interval, tested.p_value) == (None, None)
+    assert ranked.warnings[0].startswith("not computed: the fit before the launch is perfect")
+    assert tested.warnings == ("not computed: the standard error is zero, the fit is perfect",)
+
+
+def test_methods_bound_to_calendar_periods_are_refused_by_inferences_that_move_them() -> None:
+    panel = simulated(n_periods=40, n_post=6)
+    labels = [str(period) for period in panel.periods]
+    bound = SyntheticControl(match="predictors", outcome_lags=(labels[3], f"{labels[20]}..{labels[25]}"))
+    early = SyntheticControl(match="predictors", outcome_lags=(labels[3], labels[10]))
+    fit = bound.fit(panel)
+    # 34 periods before the launch, in three blocks of six: the first one holds period 20.
+    refused = "where SyntheticControl can't be applied: outcome_lags"
+    left_out = f"leaves out {labels[16]} to {labels[21]}, {refused} names {labels[20]},"
+    # The first mock launch comes after a fifth of them.
+    mock = f"puts a mock launch at {labels[6]}, {refused} names {labels[20]}, {labels[25]},"
+    inferences: list[tuple[Any, str]] = [(TTest(), left_out), (PlaceboInTime(), mock)]
+    for inference, message in inferences:
+        with pytest.raises(RefusalError, match=re.escape(message)) as refusal:
+            inference.infer(bound, panel, fit, level=0.9, rng=np.random.default_rng(0))
+        assert refusal.value.code == "CB-D065"
+        assert "placebo-rank" in refusal.value.remedy
+    assert infer(TTest(), early, panel).interval is not None
+
+
+def test_a_search_without_a_certificate_is_no_matter_of_periods() -> None:
+    panel = simulated()
+    fit = SyntheticControl().fit(panel)
+
+    class Uncertified(SyntheticControl):
+        def fit(self, data: Panel) -> Fit:
+            raise ConvergenceError("no certificate")
+
+    for inference in (TTest(), PlaceboInTime()):
+        with pytest.raises(ConvergenceError, match="no certificate"):
+            inference.infer(Uncertified(), panel, fit, level=0.9, rng=np.random.default_rng(0))
 
 
 def trending(panel: Panel) -> Panel:
