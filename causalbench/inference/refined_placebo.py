@@ -18,6 +18,7 @@ from causalbench.protocols import Estimator, FitsMany
 from causalbench.values import Fit, FloatArray, IntArray, Interval, MethodCard, Uncertainty
 
 _SLACK = 1e-9
+_ROUNDING = 1e-7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +45,14 @@ class RefinedPlacebo:
     known from others. That is exact where donors matter by their weight only (weights on outcomes, with or without a
     penalty given as a number). With ``match="predictors"`` or ``"shared"``, ``penalty="auto"`` or ``compat="synthdid"`` it
     is approximate: scales, importance or penalty stay those of the fit with this donor, where a refit might choose others
-    (in six simulated panels the gap moves by at most 2.2, .3, 1 and .005 of its standard deviation).
+    (in six simulated panels the gap moves by at most 2.2, .3, 1 and .005 of its standard deviation); refused where that
+    moves the treated unit's own fit.
 
     Raises
     ------
     RefusalError
-        With several treated units, fewer than five donors, or an estimator that can't be refitted or has no weights.
+        With several treated units, fewer than five donors, an estimator that can't be refitted or has no weights, or a fit
+        that changes when donors without weight are left out.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -177,7 +180,16 @@ def _treated_gaps(estimator: Estimator[Panel], data: Panel, fit: Fit) -> dict[tu
         return found.path.effect, {int(remaining[place]) for place in _used(found, places)}
 
     whole = fit.path.effect, set(_used(fit, donors))
-    single = {i: refit(i) if i in whole[1] else whole for i in range(len(donors))}
+    single = {i: refit(i) for i in range(len(donors))}
+    rounding = _ROUNDING * float(fit.path.observed.std())
+    moved = [i for i in single if i not in whole[1] and np.abs(single[i][0] - whole[0]).max() > rounding]
+    if moved:
+        raise RefusalError(
+            f"leaving out donors without weight changes the fit ({len(moved)} of {len(donors) - len(whole[1])} do), so the test "
+            "would need every pair of donors refitted",
+            remedy='use inference = "placebo-rank", or weights that donors without weight don\'t move: match = outcomes, and no '
+            "penalty or a number",
+        )
     gaps = {}
     for i, j in itertools.combinations(range(len(donors)), 2):
         gap, used = single[i]
