@@ -10,6 +10,7 @@
 #     name: python3
 #   causalbench:
 #     example: geolift
+#     method: causal-impact
 # ---
 
 # %% [markdown]

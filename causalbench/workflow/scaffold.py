@@ -27,7 +27,8 @@ def scaffold(folder: Path, *, template: str) -> tuple[str, ...]:
     folder
         Where; its last part becomes the study's name.
     template
-        One of :func:`templates`. The notebook's metadata name the shipped launch that it is told with.
+        One of :func:`templates`. The notebook's metadata name the shipped launch that it is told with, and the method that
+        its study starts with where that isn't the shipped study's.
 
     Returns
     -------
@@ -48,16 +49,26 @@ def scaffold(folder: Path, *, template: str) -> tuple[str, ...]:
     if folder.exists() or folder.is_symlink():
         raise OutputError(f"{folder} exists already, so it is left alone", remedy="give the new folder another name")
     notebook = shipped("notebooks", f"{template}.ipynb")
-    example = json.loads(notebook.read_text("utf-8"))["metadata"]["causalbench"]["example"]
+    told = json.loads(notebook.read_text("utf-8"))["metadata"]["causalbench"]
     with run_folder(folder, replace=False) as work:
-        for path in (*shipped("data", example).iterdir(), notebook):
+        for path in (*shipped("data", told["example"]).iterdir(), notebook):
             shutil.copyfile(path, work / path.name)
         study = work / "study.toml"
         named = re.sub(
             r'^name = ".*"$', f'name = "{folder.name}"', study.read_text("utf-8"), count=1, flags=re.MULTILINE
         )
-        study.write_text(named, "utf-8")
+        study.write_text(_starting_with(named, told["method"]) if "method" in told else named, "utf-8")
     return tuple(sorted(path.name for path in folder.iterdir()))
+
+
+def _starting_with(study: str, method: str) -> str:
+    """Name another method in a study's text, without the inference and the options of the one before."""
+
+    def rewrite(found: re.Match[str]) -> str:
+        kept = [line for line in found[0].splitlines() if line.startswith(("level", "#"))]
+        return "\n".join(["[method]", f'name = "{method}"', *kept, "", ""])
+
+    return re.sub(r"^\[method\]$.*?(?=^\[(?!method\.)|\Z)", rewrite, study, flags=re.MULTILINE | re.DOTALL)
 
 
 def _require_name(name: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from causalbench.cli import main
 from causalbench.data.datasets import names as datasets
+from causalbench.data.datasets import study_path
 from causalbench.study import Study
 from causalbench.workflow.scaffold import scaffold, templates
 
@@ -43,6 +44,16 @@ def test_notebook_reads_the_study_beside_it_and_names_a_shipped_example(template
     document = json.loads((tmp_path / "new" / f"{template}.ipynb").read_text("utf-8"))
     assert document["metadata"]["causalbench"]["example"] in datasets()
     assert 'study_file = "study.toml"' in json.dumps(document["cells"][1]["source"]).replace('\\"', '"')
+
+
+def test_study_starts_with_the_method_that_the_notebook_names(tmp_path):
+    scaffold(tmp_path / "new", template="causal_impact")
+    method = Study.load(tmp_path / "new").method
+    assert (method.name, method.inference, method.options, method.level) == ("causal-impact", None, {}, 0.9)
+    shipped = study_path("geolift").read_text("utf-8")
+    before, after = shipped.split("[method]")[0], shipped[shipped.index("[run]") :]
+    expected = f'{before}[method]\nname = "causal-impact"\nlevel = 0.9\n\n{after}'
+    assert (tmp_path / "new" / "study.toml").read_text("utf-8") == expected.replace('"geolift"', '"new"', 1)
 
 
 @pytest.mark.parametrize("there", ["run", "file", "empty", "dangling"])
