@@ -21,7 +21,7 @@ from scipy.special import bdtrc, gammainc, gammaincinv, stdtrit
 from causalbench.data.panel import Panel
 from causalbench.errors import listing
 from causalbench.values import BoolArray, Finding, FloatArray, IntArray
-from causalbench.wording import number
+from causalbench.wording import counted, number
 
 _LEVEL = 0.01
 """At most this share of panels without an outlier may carry a warning; held by a simulation."""
@@ -53,7 +53,7 @@ def note_outliers(panel: Panel, findings: list[Finding]) -> None:
     action = "kept; look for outages, double loads or one-off events"
     if found.periods:
         days = listing(f"{panel.periods[j]} ({what})" for j, what in found.periods)
-        message = f"{len(found.periods)} periods stand out from their neighbours for most units: {days}"
+        message = f"{_standing(len(found.periods), 'period')} out from their neighbours for most units: {days}"
         findings.append(
             Finding(code="CB-D031", severity="warning", message=message, action=action, count=len(found.periods))
         )
@@ -63,13 +63,17 @@ def note_outliers(panel: Panel, findings: list[Finding]) -> None:
             f"{panel.units[i]} at {panel.periods[j]} ({number(panel.outcome[i, j])}, robust z {z:+.1f})"
             for i, j, z in cells
         )
-        message = f"{len(found.rows)} cells stand out from their neighbours in time: {said}"
+        message = f"{_standing(len(found.rows), 'cell')} out from their neighbours in time: {said}"
         units = tuple(panel.units[i] for i in sorted(set(found.rows.tolist())))
         findings.append(
             Finding(
                 code="CB-D031", severity="warning", message=message, action=action, count=len(found.rows), units=units
             )
         )
+
+
+def _standing(n: int, word: str) -> str:
+    return f"{counted(n, word)} {'stands' if n == 1 else 'stand'}"
 
 
 def outliers(panel: Panel) -> Outliers:

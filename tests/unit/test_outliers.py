@@ -55,7 +55,7 @@ def test_one_day_is_named_with_its_value_and_robust_z(column, factor):
     outcome[7, column] *= factor
     (finding,) = findings(panel(outcome))
     assert (finding.severity, finding.count, finding.units) == ("warning", 1, ("u07",))
-    assert finding.message.startswith(f"1 cells stand out from their neighbours in time: u07 at {column + 1} (")
+    assert finding.message.startswith(f"1 cell stands out from their neighbours in time: u07 at {column + 1} (")
     assert f"robust z {'+' if factor > 1 else '-'}" in finding.message
     assert finding.action == "kept; look for outages, double loads or one-off events"
 
@@ -100,7 +100,7 @@ def test_day_counted_twice_for_everybody_is_a_period(factor):
     outcome = sales(1)
     outcome[:, 15] *= factor
     (finding,) = findings(panel(outcome))
-    assert finding.message.startswith("1 periods stand out from their neighbours for most units: 16 (")
+    assert finding.message.startswith("1 period stands out from their neighbours for most units: 16 (")
     assert finding.message.endswith(" times its neighbours)")
 
 
