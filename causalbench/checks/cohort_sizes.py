@@ -23,7 +23,8 @@ class CohortSizes:
     """Treated units by launch date.
 
     Clustered errors of a cohort's own effects rest on its units; below ten they are too small, with one or two they
-    mean nothing. The ten is a convention. It fails where such cohorts of one or two hold half of the treated units.
+    mean nothing. The ten is a convention. It fails where such cohorts of one or two hold half of the treated units. Methods
+    without effects by cohort aren't asked.
     """
 
     question: ClassVar[str] = "Are there enough units behind every launch date?"
@@ -32,7 +33,7 @@ class CohortSizes:
         self, estimator: Estimator[Panel], data: Panel, estimate: Estimate, *, rng: Generator
     ) -> CheckResult | None:
         """Count the units of every cohort."""
-        if len(data.cohorts) < 2:
+        if len(data.cohorts) < 2 or "group_time" not in estimate.detail:
             return None
         first = data.first_treated[data.ever_treated]
         launches, counts = np.unique(first, return_counts=True)

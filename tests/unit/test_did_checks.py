@@ -377,11 +377,15 @@ def test_composition_without_change_or_without_cells() -> None:
     ],
 )
 def test_few_units_at_a_launch_date(launches: dict[int, int], expected: str) -> None:
-    result = check("cohort-sizes", estimate_of(None, 1.0), panel_of(launches))
+    result = check("cohort-sizes", estimate_of(None, 1.0, group_time=[]), panel_of(launches))
     assert result is not None
     assert result.verdict == expected
     assert list(result.table["sizes"].values()) == [n for start, n in launches.items() if start < 12]
     assert result.table["n_never_treated"] == 9
+
+
+def test_units_by_launch_date_are_no_question_without_effects_by_cohort() -> None:
+    assert check("cohort-sizes", estimate_of(None, 1.0), STAGGERED) is None
 
 
 @pytest.mark.parametrize(("count", "expected"), [(2, "pass"), (30, "review")])
