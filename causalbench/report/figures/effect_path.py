@@ -34,9 +34,9 @@ _ONE_LAUNCH = (
 _SEVERAL = (
     "Above: the mean of all units that ever launch and its estimated path without any launch. Units launch at {} dates "
     "from {} (dashed vertical line) to {} (dotted: all after the first). Below: their difference. Until the last launch "
-    "units still without it are in the mean, so the difference mixes effects with placebos; the picture by time since the "
-    "launch takes them apart."
+    "units still without it are in the mean, so the difference mixes effects with placebos"
 )
+_APART = "; the picture by time since the launch takes them apart"
 
 
 def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
@@ -49,6 +49,7 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         return None
     path, start = estimate["path"], estimate["n_pre"]
     x = positions(path["periods"])
+    apart = _APART if estimate["event_study"] is not None else ""
     launches = [period for period, _ in evidence["audits"][metric]["launches"]]
     with canvas(height=4.6, rows=2, ratios=(3, 2)) as (figure, (upper, lower)):
         _draw_paths(upper, x, path)
@@ -74,7 +75,9 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         name="effect_path",
         svg=svg,
         alt=f"Line chart of {metric} from {path['periods'][0]} to {path['periods'][-1]}. {_alt(estimate, launches)}",
-        caption=_ONE_LAUNCH if len(launches) == 1 else _SEVERAL.format(len(launches), launches[0], launches[-1]),
+        caption=_ONE_LAUNCH
+        if len(launches) == 1
+        else f"{_SEVERAL.format(len(launches), launches[0], launches[-1])}{apart}.",
     )
 
 

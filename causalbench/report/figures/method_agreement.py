@@ -52,8 +52,8 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         svg=svg,
         alt=f"Estimates and intervals{level} of {len(rows)} methods: {told}.",
         caption=f"Each method's estimate (point) and interval{level} (line; an arrow where it has no end), by the inference "
-        "named below it; the first is this report's. All use the same data, so agreement isn't proof: it says that the "
-        "answer doesn't hang on what one method assumes.",
+        "named below it; the first is this report's. Where they agree, the answer doesn't hang on what one method "
+        "assumes, though all use the same data and may be wrong together; where they differ, it does.",
     )
 
 
