@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+VISIBLE_WEIGHT = 5e-4
+"""A donor has weight from this on, in absolute value: less is 0.0% as people read it."""
+
 
 def number(value: float | None, *, digits: int = 4, sign: bool = False) -> str:
     """Write a number with about four significant digits and thousands separators; ``not computed`` for None."""

@@ -9,15 +9,13 @@ from numpy.random import Generator
 
 from causalbench.data.panel import Panel
 from causalbench.values import IntArray, Interval
-
-WEIGHT = 1e-4
-"""Donors with less weight than this, in absolute value, count as having none."""
+from causalbench.wording import VISIBLE_WEIGHT
 
 
 def gross_shares(weights: Mapping[str, float]) -> dict[str, float]:
     """Return each donor's share of the absolute weights, largest first; donors without weight are left out."""
     total = sum(abs(weight) for weight in weights.values())
-    used = {unit: abs(weight) / total for unit, weight in weights.items() if abs(weight) > WEIGHT}
+    used = {unit: abs(weight) / total for unit, weight in weights.items() if abs(weight) >= VISIBLE_WEIGHT}
     return dict(sorted(used.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from numpy.random import Generator
 
-from causalbench.checks._donors import WEIGHT, gross_shares
+from causalbench.checks._donors import gross_shares
 from causalbench.data.panel import Panel
 from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate
-from causalbench.wording import counted
+from causalbench.wording import VISIBLE_WEIGHT, counted, percent
 
 _MOST = 0.8
 
@@ -41,13 +41,13 @@ class EffectiveDonors:
             return conclude(verdict="not_evaluable", reason="No donor has weight.")
         number = sum(shares.values()) ** 2 / sum(share**2 for share in shares.values())
         largest, share = next(iter(shares.items()))
-        negative = -sum(weight for weight in estimate.weights.values() if weight < -WEIGHT)
+        negative = -sum(weight for weight in estimate.weights.values() if weight <= -VISIBLE_WEIGHT)
         reason = (
             f"{len(shares)} of {counted(len(estimate.weights), 'donor')} {'has' if len(shares) == 1 else 'have'} weight, as "
             f"concentrated as {number:.1f} donors with equal weights would be. {largest} has the most, {share:.0%}."
         )
         if negative:
-            reason += f" Negative weights of {negative:.2f} in total reach beyond what donors did."
+            reason += f" Negative weights of {percent(negative)} in total reach beyond what donors did."
         spread = share < _MOST
         return conclude(
             verdict="pass" if spread else "review",

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from causalbench.report import figures, rollout
 from causalbench.report.canvas import Drawing
-from causalbench.wording import evidence_text, interval_name, interval_text, number
+from causalbench.wording import VISIBLE_WEIGHT, evidence_text, interval_name, interval_text, number
 
 _ROWS = 120
 
@@ -74,7 +74,7 @@ def _section(
         "weighting": _weighting(evidence, estimate),
         "chosen": _chosen(evidence, estimate),
         "rows": list(rows)[:_ROWS],
-        "weights": [(unit, weight) for unit, weight in weights if weight >= 1e-4],
+        "weights": [(unit, weight) for unit, weight in weights if abs(weight) >= VISIBLE_WEIGHT],
     }
 
 

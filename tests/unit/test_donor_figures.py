@@ -167,6 +167,23 @@ def test_negative_weights_are_drawn_by_size_and_named(evidence):
     assert not [text for text in texts(drawing) if text and "other" in text]
 
 
+def test_weights_too_small_to_print_are_none_and_units_with_their_own_are_told(evidence):
+    estimate = evidence["estimates"][0]
+    estimate["weights"] = {"a": 0.9998, "b": 0.0004, "c": -0.0002}
+    drawing = donor_weights.draw(evidence, METRIC)
+    assert drawing.caption.startswith("1 of 3 donors has weight. The weights are not negative")
+    assert drawing.caption.endswith("They make the mean of the donors follow the treated units before the launch.")
+    estimate["detail"]["by_unit"] = []
+    assert "the mean over the treated units of each one's own weights" in donor_weights.draw(evidence, METRIC).caption
+
+
+def test_picture_by_time_since_the_launch_is_promised_only_where_it_is(evidence):
+    evidence["audits"][METRIC]["launches"] = [[1989, 1], [1995, 1]]
+    assert effect_path.draw(evidence, METRIC).caption.endswith("mixes effects with placebos.")
+    evidence["estimates"][0]["event_study"] = {}
+    assert effect_path.draw(evidence, METRIC).caption.endswith("the picture by time since the launch takes them apart.")
+
+
 def test_many_negative_weights_leave_a_rest_of_their_own_sign(evidence):
     weights = {f"u{i:02d}": 0.2 for i in range(12)} | {"x": -0.1, "y": -0.15, "z": -1.15}
     evidence["estimates"][0]["weights"] = weights
