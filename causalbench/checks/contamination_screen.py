@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -32,7 +32,8 @@ class ContaminationScreen:
     at a size of 5% corrected for their number (see ``numerics/reactions.py``). Suspects with more than 30% of the absolute
     weight fail, with less ask for review, and the effect without them is told. The 30% are a convention. Where even the
     reaction that would just go unnoticed could, through a donor's weight (1 where the method states none), make up half of
-    the effect, the screen can't tell. Simulated with 30 donors, 180 days before the launch and 14 after it, the screen
+    the effect, the screen can't tell. For a method with regression coefficients instead of weights, the mean of a donor's
+    coefficient takes the weight's place. Simulated with 30 donors, 180 days before the launch and 14 after it, the screen
     names a donor in 2.2% of clean panels (2,000 draws, Monte Carlo error 0.3), and in up to 6% with a short history, very
     persistent noise, or tails as heavy as Student's t with 3 degrees of freedom. Two donors that react by 4, 5 or 6% of
     their level, where the noise of a day is 1% of it, are both named in 91, 99 and 99.7% (1,000 draws). Methods that compare
@@ -48,7 +49,8 @@ class ContaminationScreen:
         if estimate.event_study is not None or len(data.cohorts) != 1:
             return None
         conclude = partial(CheckResult, name="contamination-screen", question=self.question, threshold=SIZE)
-        shares = gross_shares(estimate.weights or {})
+        known = _weights(estimate)
+        shares = gross_shares(known or {})
         donors = some_donors(data, _moving(data), shares, most=_MOST, rng=rng)
         series = data.outcome[donors]
         problem = _problem(series, data.n_pre)
@@ -61,13 +63,15 @@ class ContaminationScreen:
         conclude = partial(conclude, statistic=float(found.p_value.min()))
         table = _table(names, found, shares, suspects)
         if not suspects:
-            return _nothing(conclude, names, found, shares, estimate, table)
+            return _nothing(conclude, names, found, known, estimate, table)
         without = _effect_without(estimator, data, suspects)
         moved = "" if without is None else f" Without {_them(suspects)} the effect would be {number(without)}"
         moved += "" if without is None else f" instead of {number(estimate.value)}."
-        weight = f", with {on_suspects:.0%} of the weight" if estimate.weights is not None else ""
-        harmless = estimate.weights is not None and not on_suspects
-        told = [f"{name} by {number(found.gap[names.index(name)], sign=True)}" for name in suspects[:5]]
+        weight = f", with {on_suspects:.0%} of the weight" if known is not None else ""
+        harmless = known is not None and not on_suspects
+        told = [
+            f"{name} by {number(found.gap[names.index(name)], sign=True)} {estimate.metric}" for name in suspects[:5]
+        ]
         more = f" and {len(suspects) - 5} more" if len(suspects) > 5 else ""
         return conclude(
             verdict="pass" if harmless else "fail" if on_suspects > _TOO_MUCH else "review",
@@ -79,6 +83,12 @@ class ContaminationScreen:
             f"exclude = {json.dumps(suspects)}.",
             table=table | {"weight_on_suspects": on_suspects, "effect_without": without},
         )
+
+
+def _weights(estimate: Estimate) -> Mapping[str, float] | None:
+    """Return by how much a donor's reaction moves the path without the launch: weights, or mean coefficients."""
+    found: Mapping[str, float] | None = estimate.weights or estimate.detail.get("coefficients")
+    return found
 
 
 def _them(suspects: Sequence[str]) -> str:
@@ -127,7 +137,7 @@ def _nothing(
     conclude: partial[CheckResult],
     names: list[str],
     found: Reactions,
-    shares: dict[str, float],
+    known: Mapping[str, float] | None,
     estimate: Estimate,
     table: dict[str, Any],
 ) -> CheckResult:
@@ -137,18 +147,20 @@ def _nothing(
     reason = (
         f"None of {len(names)} donors moves at the launch more than chance allows; the most unusual is {names[most_unusual]} "
         f"(p = {found.p_value[most_unusual]:.2g} after correction for their number). A donor's reaction of less than about "
-        f"{number(unnoticed, digits=2)} would go unnoticed."
+        f"{number(unnoticed, digits=2)} {estimate.metric} would go unnoticed."
     )
-    known = estimate.weights is not None
-    weights = [shares.get(name, 0.0) if known else 1.0 for name in names]
+    weights = [1.0 if known is None else abs(known.get(name, 0.0)) for name in names]
     most = max(weight * limit for weight, limit in zip(weights, found.limit, strict=True))
     if most <= HALF * abs(estimate.value):
         return conclude(verdict="pass", reason=reason, table=table)
-    through = "its weight" if known else "a weight of 1 (this method states none)"
+    own = "its coefficient" if estimate.weights is None else "its weight"
+    through = own if known is not None else "a weight of 1 (this method states none)"
     could = f"Through {through} one could move the effect by {number(most, digits=2)}, beside an estimate of "
     return conclude(
         verdict="not_evaluable",
         reason=f"{reason} {could}{number(estimate.value)}: the screen can't tell.",
-        remedy="Ask each heavy donor what happened there." if known else "Ask what happened to the donors then.",
+        remedy="Ask each heavy donor what happened there."
+        if known is not None
+        else "Ask what happened to the donors then.",
         table=table,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,8 +91,13 @@ def _ask(name: str, own: Estimator[Panel], data: Panel, *, level: float, rng: Ge
         inference = estimator.default_inference(used)
         found = INFERENCES.create(inference).infer(estimator, used, fit, level=level, rng=rng)
     except (DataError, RefusalError) as refusal:
-        return _row(name, None, None, None, refusal=refusal.message)
+        return _row(name, None, None, None, refusal=_about(refusal.message, name))
     return _row(name, inference, fit.effect, found.interval)
+
+
+def _about(refusal: str, method: str) -> str:
+    """Say ``it`` for the method where a refusal begins with its name, which is told before it."""
+    return re.sub(rf"^{re.escape(method)}(?= )", "it", refusal)
 
 
 def _shared_options(own: Estimator[Panel], other: type[Any]) -> dict[str, Any]:

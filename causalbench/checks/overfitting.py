@@ -62,8 +62,8 @@ class Overfitting:
         again = f"the last {counted(data.season, period_word(data))}" if data.season > 1 else "the last value"
         reason = (
             f"In {len(known)} {'stretch' if len(known) == 1 else 'stretches'} of "
-            f"{counted(length, period_word(data))} held out of the history it misses by {number(held_out)}, where it was "
-            f"fitted by {number(fitted)}; repeating {again} misses by {number(naive)}."
+            f"{counted(length, period_word(data))} held out of the history it misses {estimate.metric} by "
+            f"{number(held_out)}, where it was fitted by {number(fitted)}; repeating {again} misses by {number(naive)}."
         )
         conclude = partial(
             conclude,

@@ -67,7 +67,7 @@ def test_effective_donors_by_hand(weights, number, share, verdict):
     result = check("effective-donors", simulated(), weights=weights)
     assert result.table["effective_donors"] == pytest.approx(number, rel=1e-12)
     assert (result.statistic, result.verdict) == (pytest.approx(share), verdict)
-    assert ("Negative weights of 0.50" in result.reason) == (min(weights.values()) < 0)
+    assert ("Negative weights of 50.0%" in result.reason) == (min(weights.values()) < 0)
 
 
 def shifted(panel, lift):
@@ -116,6 +116,34 @@ def test_hull_of_very_many_donors_is_spanned_by_the_heaviest_and_some_others(mon
     one, again = (run(found.estimator, found.panel, found.estimate, rng=np.random.default_rng(1)) for _ in range(2))
     assert "of 10 donors" in one.reason
     assert one.table == again.table
+
+
+def test_each_treated_unit_is_measured_where_each_has_its_own_weights():
+    # In the square from (0, 0) to (2, 2) lies (1, 1); (4, 1) lies 2 from its edge. Their mean, (2.5, 1), is in neither place.
+    corners = [[0, 0, 1], [0, 2, 1], [2, 0, 1], [2, 2, 1]]
+    panel = panel_of([[1, 1, 9], [4, 1, 9], *corners], n_pre=2, n_treated=2)
+    each = {"treated_units": "each"}
+    result = check("donor-hull", panel, options=each, inference="placebo-rank")
+    assert (result.table["n_measured"], result.table["n_outside"]) == (2, 1)
+    assert result.table["distance"] == pytest.approx(2 / math.sqrt(2))
+    assert result.table["mean_gap"] == pytest.approx((0 + 1) / 2)
+    assert "The worst, u01, lies 1.41 outcome" in result.reason
+
+
+def test_rounding_is_no_distance():
+    corners = [[0, 0, 1], [0, 2, 1], [2, 0, 1], [2, 2, 1]]
+    panel = panel_of([[0.3, 0.7, 9], *corners], n_pre=2)
+    result = check("donor-hull", panel, inference="placebo-rank")
+    assert (result.verdict, result.statistic, result.table["distance"]) == ("pass", 1.0, 0.0)
+    assert result.reason == "The treated units lie within what mixtures of donors reach before the launch (the hull)."
+
+
+@pytest.mark.parametrize(
+    ("outlying", "n", "chance"),
+    [(0, 5, 1.0), (1, 1, 0.1), (1, 2, 1 - 0.9**2), (2, 2, 0.01)],  # worked out by hand
+)
+def test_chance_of_so_many_units_far_out(outlying, n, chance):
+    assert donor_hull._so_many_by_chance(outlying, n) == pytest.approx(chance)
 
 
 def test_two_donors_have_no_hull_to_rank_by():
@@ -248,6 +276,18 @@ def test_weight_that_a_method_does_not_state_may_be_one():
         assert run(found.estimator, found.panel, estimate, rng=generator(0, "x")).verdict == words
 
 
+def test_coefficients_take_the_place_of_weights():
+    panel = single_launch_panel(seed=4, n_contaminated=0)
+    found = answer(panel, "synthetic-control", inference="conformal")
+    run = CATALOGUE.create("contamination-screen").run
+    for coefficient, words in ((0.01, "pass"), (-5.0, "not_evaluable")):
+        detail = found.estimate.detail | {"coefficients": dict.fromkeys(panel.donor_pool, coefficient)}
+        estimate = dataclasses.replace(found.estimate, weights=None, value=2.0, detail=detail)
+        result = run(found.estimator, found.panel, estimate, rng=generator(0, "x"))
+        assert result.verdict == words
+        assert "this method states none" not in result.reason
+
+
 def test_screen_needs_donors_and_history():
     few = check("contamination-screen", simulated(n_units=5), inference="conformal")
     assert (few.verdict, few.remedy) == ("not_evaluable", "Ask each heavy donor what happened there.")
@@ -325,6 +365,18 @@ def test_other_methods_are_run_with_shared_choices_and_refusals_are_named(monkey
     assert other["inference"] == "permutation"
     long = simulated(n_periods=600, effect=1.0)
     assert check("method-agreement", long, inference="conformal").table["methods"][1]["interval"] is None
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("causal-impact needs one launch date", "it needs one launch date"),
+        ("too short", "too short"),
+        ("causal-impacts differ", "causal-impacts differ"),
+    ],
+)
+def test_method_that_refuses_is_named_once(message, told):
+    assert method_agreement._about(message, "causal-impact") == told
 
 
 def test_agreement_is_asked_within_the_family_alone():
