@@ -65,6 +65,7 @@ CASES = [
     for method in METHODS
     for inference in ESTIMATORS.load(method).inferences
     for options in CHOICES.get(inference, ({},))
+    if not (method == "synthetic-did" and "effect" in options.values())  # refused
 ]
 IDS = ["-".join([method, inference, *options.values()]) for method, inference, options in CASES]
 

@@ -361,3 +361,20 @@ def test_synthetic_control_gets_placebo_errors_too(prop99: Panel) -> None:
         SyntheticControl(), prop99, SyntheticControl().fit(prop99), level=0.9, rng=np.random.default_rng(0)
     )
     assert answer.std_error is not None
+
+
+def test_few_controls_and_a_short_history_are_warned_about_under_placebo_inference() -> None:
+    def warnings(n_units: int, n_periods: int) -> tuple[str, ...]:
+        panel = factor_panel(
+            n_units=n_units, n_periods=n_periods, n_treated=1, n_post=8, effect=0.0, rho=0.0, n_factors=3, seed=1
+        )
+        return estimate(panel, "synthetic-did", inference="placebo").warnings
+
+    assert [text for text in warnings(12, 40) if "11 control units and 32 periods" in text]
+    assert not [text for text in (*warnings(12, 60), *warnings(20, 40)) if "few for time weights" in text]
+
+
+def test_effects_with_time_weights_are_not_ranked_as_they_are() -> None:
+    panel = factor_panel(n_units=12, n_periods=40, n_treated=1, n_post=8, effect=0.0, rho=0.0, seed=1)
+    with pytest.raises(RefusalError, match="can't be ranked as they are"):
+        estimate(panel, "synthetic-did", inference="placebo-rank", inference_options={"statistic": "effect"})
