@@ -327,7 +327,9 @@ def test_a_perfect_fit_has_no_errors_to_rank_or_to_test() -> None:
     ranked, tested = infer(PlaceboInTime(), estimator, panel), infer(TTest(), estimator, panel)
     assert (ranked.interval, ranked.p_value) == (tested.interval, tested.p_value) == (None, None)
     assert ranked.warnings[0].startswith("not computed: the fit before the launch is perfect")
-    assert tested.warnings == ("not computed: the standard error is zero, the fit is perfect",)
+    assert tested.warnings == (
+        "not computed: the standard error is zero, as with a perfect fit or placebos that are all alike",
+    )
 
 
 def test_methods_bound_to_calendar_periods_are_refused_by_inferences_that_move_them() -> None:
