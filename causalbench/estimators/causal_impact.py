@@ -93,7 +93,7 @@ class CausalImpact:
     requires: ClassVar[Requirements] = Requirements(
         min_control=0, min_pre=3, recommended_pre=30, max_cohorts=1, varying_controls=True, missing_cells=True
     )
-    inferences: ClassVar[tuple[str, ...]] = ("posterior",)
+    inferences: ClassVar[tuple[str, ...]] = ("posterior", "placebo-in-time")
     card: ClassVar[MethodCard] = MethodCard(
         title="Bayesian structural time series (causal-impact)",
         summary="The treated units' mean against its forecast from its own past and from the donors that predicted it.",

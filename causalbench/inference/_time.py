@@ -24,7 +24,7 @@ def require_memory(data: Panel, fit: Fit, test: str) -> float:
         f"the gap before the launch is too persistent for {test}: autocorrelation {found:.2f}, where at most {limit:.2g} "
         f"keeps a nominal 10% test at 11% with {data.n_pre} periods before and {data.n_post} after the launch",
         code="CB-D015",
-        remedy="use placebo-rank or refined-placebo, which compare units instead of periods"
+        remedy="use an inference of the method that doesn't compare periods (placebo-rank, refined-placebo, posterior)"
         + ("" if test != "conformal, iid" else ', or scheme = "blocks"')
         + "; or sum periods into longer ones",
     )

@@ -90,10 +90,13 @@ NOT_REFITTED = {(match, "conformal") for match in ("predictors", "shared")}
 
 
 def inferences(method: str, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return all ways of inference for a method's defaults; for another choice both of two, the first of more."""
+    """Return all ways of inference for a method's defaults; for another choice both of two, the first of more.
+
+    Placebos in time of a Bayesian method fit it some thirty times, so its options are held with the posterior.
+    """
     named: tuple[str, ...] = ESTIMATORS.load(method).inferences
     every = tuple(name for name in named if (options.get("match"), name) not in NOT_REFITTED)
-    return every[:1] if options and len(every) > 2 else every
+    return every[:1] if options and (len(every) > 2 or "posterior" in every) else every
 
 
 # Refused with 5 treated and 7 control units, which the panels here have; held in tests/unit.

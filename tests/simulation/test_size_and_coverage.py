@@ -66,6 +66,7 @@ CASES = [
     for inference in ESTIMATORS.load(method).inferences
     for options in CHOICES.get(inference, ({},))
     if not (method == "synthetic-did" and "effect" in options.values())  # refused
+    and (method, inference) != ("causal-impact", "placebo-in-time")  # thirty fits each: a test of its own
 ]
 IDS = ["-".join([method, inference, *options.values()]) for method, inference, options in CASES]
 
@@ -167,6 +168,23 @@ def test_placebo_rank_keeps_its_size_with_several_treated_units() -> None:
     margin = 2 * monte_carlo_error(NOMINAL, n_draws)
     assert np.mean(rejected) <= NOMINAL + margin
     assert np.mean(covered) >= LEVEL - margin
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rho", [0.0, 0.5])
+def test_placebos_in_time_keep_their_size_with_a_bayesian_method(rho: float) -> None:
+    n_draws, rejected = 200, []
+    for seed in range(n_draws):
+        panel = factor_panel(n_units=8, n_periods=48, n_treated=1, n_post=8, effect=0.0, rho=rho, seed=seed)
+        try:
+            found = estimate(
+                panel, "causal-impact", inference="placebo-in-time", level=LEVEL, options={"draws": 100}, seed=seed
+            )
+        except RefusalError:
+            continue
+        rejected.append(found.rejected)
+    assert len(rejected) > n_draws / 2
+    assert sum(rejected) / n_draws <= NOMINAL + 0.01 + 2 * monte_carlo_error(NOMINAL, n_draws)
 
 
 def test_every_inference_of_the_catalogue_is_simulated() -> None:
