@@ -11,6 +11,7 @@ import pytest
 
 import causalbench
 from causalbench import cli
+from causalbench.cli import console
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.workflow import estimate as workflow
 
@@ -59,7 +60,7 @@ def table(tmp_path):
 @pytest.fixture
 def run(monkeypatch, capsys):
     monkeypatch.setattr(
-        cli, "_PATIENCE", 600.0
+        console, "PATIENCE", 600.0
     )  # kernels that this process is the first to compile are no part of the answer
 
     def call(*command):
@@ -127,10 +128,10 @@ def test_options_reach_the_method(run, table):
 
 def test_a_long_wait_is_explained_once(run, table, monkeypatch):
     estimate_study = workflow.estimate_study
-    monkeypatch.setattr(cli, "_PATIENCE", 0.01)
+    monkeypatch.setattr(console, "PATIENCE", 0.01)
     monkeypatch.setattr(workflow, "estimate_study", lambda *asked: time.sleep(0.3) or estimate_study(*asked))
     code, out, err = run(*flags(table, "--json"))
-    assert (code, err) == (0, cli.FIRST_USE + "\n")
+    assert (code, err) == (0, console.FIRST_USE + "\n")
     assert json.loads(out)["estimator"] == "did"
 
 
@@ -150,7 +151,7 @@ def test_json_from_a_process_of_its_own(table):
     command = [sys.executable, "-W", "error", "-m", "causalbench", *flags(table, "--json", method="synthetic-control")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=table.parent, env=dict(os.environ))
     assert done.returncode == 0
-    assert done.stderr in ("", cli.FIRST_USE + "\n")  # said where kernels aren't compiled yet
+    assert done.stderr in ("", console.FIRST_USE + "\n")  # said where kernels aren't compiled yet
     assert set(json.loads(done.stdout)) == FIELDS
 
 

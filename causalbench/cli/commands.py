@@ -1,69 +1,32 @@
-"""Command line: flags in, one call of the workflow, text or one JSON object out."""
+"""Commands on launches that have happened: flags in, one call of the workflow, text or one JSON object out."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from causalbench.artifacts import shipped_names
 from causalbench.catalogue import Catalogue
-from causalbench.errors import CausalbenchError, StudyError
+from causalbench.cli.console import AsJson, Out, StudyPath, explained_wait, names, options, print_json, tell
 
 if TYPE_CHECKING:
     from causalbench.values import Audit
-
-app = typer.Typer(
-    name="causalbench",
-    help="It went out without an A/B test: what did it do, and can we believe it?",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
 _METHODS = ", ".join(Catalogue("causalbench.estimators", "method").names())
 _INFERENCES = ", ".join(Catalogue("causalbench.inference", "inference").names())
 _TEMPLATES = ", ".join(shipped_names("notebooks", ".ipynb"))
 
-FIRST_USE = (
-    "still working: the first use of a method compiles it, up to half a minute (causalbench doctor does it ahead)"
-)
-_PATIENCE = 4.0
-"""Seconds."""
 
-StudyPath = Annotated[Path, typer.Argument(metavar="STUDY", help="Study file, or the folder that holds study.toml.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; default runs/<name>-<digest>.")]
-
-
-@app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
-    if version:
-        from causalbench import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.command()
 def demo(out: Out = None) -> None:
     """Run the main job on a real launch that ships with the package (40 cities, a campaign in two)."""
     from causalbench.data.datasets import study_path
-    from causalbench.report.publish import run
+    from causalbench.report import publish
 
-    _say_published(run(study_path("geolift"), out=out, replace="same study", tell=_tell))
+    _say_published(publish.run(study_path("geolift"), out=out, replace="same study", tell=tell))
 
 
-@app.command()
 def new(
     name: Annotated[Path, typer.Argument(metavar="NAME", help="Folder to make; its last part names the study.")],
     template: Annotated[str, typer.Option(help=f"Notebook to start from, one of: {_TEMPLATES}.")] = "launch_readout",
@@ -76,7 +39,6 @@ def new(
     typer.echo(f"Run it:  causalbench run {name}\nThen put in your own table and edit {name / 'study.toml'}")
 
 
-@app.command()
 def check(study: StudyPath, as_json: AsJson = False) -> None:
     """Check a study file and audit its data; estimate nothing."""
     from causalbench.study import Study
@@ -85,31 +47,29 @@ def check(study: StudyPath, as_json: AsJson = False) -> None:
     loaded = Study.load(study)
     audits = check_study(loaded)
     if as_json:
-        _print_json({"study": loaded.to_dict(), "audits": audits})
+        print_json({"study": loaded.to_dict(), "audits": audits})
         return
     typer.echo(f"{loaded.study.name}: the study file is valid, the data fit {loaded.method.name}")
     for metric, audit in audits.items():
         _say_audit(metric, audit)
 
 
-@app.command("run")
-def run_command(
+def run(
     study: StudyPath,
     out: Out = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing run in that folder.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Answer a study: evidence.json, notebook.ipynb, report.html and figures/ in one folder."""
-    from causalbench.report.publish import run
+    from causalbench.report import publish
 
-    published = run(study, out=out, replace="any run" if force else "nothing", tell=_tell)
+    published = publish.run(study, out=out, replace="any run" if force else "nothing", tell=tell)
     if as_json:
-        _print_json(published.evidence)
+        print_json(published.evidence)
     else:
         _say_published(published)
 
 
-@app.command()
 def estimate(
     method: Annotated[str, typer.Argument(metavar="METHOD", help=f"One of: {_METHODS}.")],
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file, long form.")],
@@ -149,7 +109,7 @@ def estimate(
         "unit": unit,
         "period": period,
         "on_missing": on_missing,
-        "covariates": _names(covariates),
+        "covariates": names(covariates),
         "weights": weights,
         "cluster": cluster,
         "date_format": date_format,
@@ -157,13 +117,13 @@ def estimate(
         "thousands": thousands,
     }
     metric = {"name": outcome, "column": outcome, "denominator": denominator, "transform": transform}
-    launch = {"units": _names(treated), "start": start, "cohort": cohort, "treatment": treatment}
+    launch = {"units": names(treated), "start": start, "cohort": cohort, "treatment": treatment}
     chosen = {
         "name": method,
         "inference": inference,
         "level": level,
-        "options": _options(option or [], flag="--option"),
-        "inference_options": _options(inference_option or [], flag="--inference-option"),
+        "options": options(option or [], flag="--option"),
+        "inference_options": options(inference_option or [], flag="--inference-option"),
     }
     study = Study.from_mapping(
         {
@@ -177,100 +137,27 @@ def estimate(
         folder=table.parent,
         where="command line",
     )
-    with _explained_wait():
+    with explained_wait():
         result = estimate_study(study, study.metric[0]).to_dict()
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
         from causalbench.report.tables import estimate_text
 
         typer.echo(estimate_text(result))
 
 
-@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Check this environment: packages, compiled kernels, notebook kernel, folders; exit code 2 when something fails."""
     from causalbench.doctor import as_text, examine, healthy
 
-    lines = examine(tell=_tell)
+    lines = examine(tell=tell)
     if as_json:
-        _print_json({"healthy": healthy(lines), "lines": lines})
+        print_json({"healthy": healthy(lines), "lines": lines})
     else:
         typer.echo(as_text(lines))
     if not healthy(lines):
         raise typer.Exit(2)
-
-
-def main() -> NoReturn:
-    """Run the command line and leave with a documented exit code; a traceback never reaches the user."""
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        _refuse_repeated_flags(sys.argv[1:])
-        app()
-    except CausalbenchError as error:
-        typer.echo(str(error), err=True)
-        sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug is reported in one line
-        if os.environ.get("CAUSALBENCH_TRACEBACK"):
-            traceback.print_exc()
-        typer.echo(
-            f"internal error: {type(error).__name__}: {error}\n  To mend it: this is a bug in causalbench; please report "
-            "it with the output of the same command under CAUSALBENCH_TRACEBACK=1",
-            err=True,
-        )
-    sys.exit(1)
-
-
-def _stop(*_: object) -> NoReturn:
-    """Leave on SIGTERM like on any exception, so that nothing half written stays."""
-    sys.exit(143)
-
-
-def _refuse_repeated_flags(words: list[str]) -> None:
-    """Refuse a flag given twice, of which only the last would count; those that take key=value may be repeated."""
-    flags = [word.partition("=")[0] for word in words if word.startswith("--") and len(word) > 2]
-    twice = sorted({flag for flag in flags if flags.count(flag) > 1} - {"--option", "--inference-option"})
-    if twice:
-        raise StudyError(
-            [f"{flag} is given twice; give it once, several names with commas" for flag in twice], where="command line"
-        )
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _options(pairs: list[str], *, flag: str) -> dict[str, str]:
-    wrong = [pair for pair in pairs if "=" not in pair]
-    if wrong:
-        raise StudyError([f"{flag} {pair!r} isn't key=value" for pair in wrong], where="command line")
-    keys = [pair.partition("=")[0] for pair in pairs]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise StudyError([f"{flag} {key} is given twice" for key in twice], where="command line")
-    return dict(pair.split("=", 1) for pair in pairs)
-
-
-def _print_json(value: Any) -> None:
-    from causalbench.artifacts import canonical_json
-
-    typer.echo(canonical_json(value))
-
-
-def _tell(message: str) -> None:
-    typer.echo(message, err=True)
-
-
-@contextmanager
-def _explained_wait() -> Iterator[None]:
-    """Say what takes so long, on stderr, where something takes longer than a person waits without a word."""
-    timer = threading.Timer(_PATIENCE, _tell, [FIRST_USE])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _say_audit(metric: str, audit: Audit) -> None:

@@ -1,0 +1,6 @@
+"""The study file, TOML in and a validated value out: of a launch that happened, or of a geo experiment to come."""
+
+from causalbench.study.launch_study import Study
+from causalbench.study.tables import LEVEL_RULE, About, Metric
+
+__all__ = ["LEVEL_RULE", "About", "Metric", "Study"]

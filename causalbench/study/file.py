@@ -1,0 +1,93 @@
+"""A study file: TOML in, a validated value out; what all kinds of study share."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+
+from causalbench.artifacts import digest, plain
+from causalbench.errors import StudyError, nearest
+from causalbench.study.problems import at, problem_of
+from causalbench.study.tables import About, Contradiction, Data, Metric, Run, Table, some
+
+
+class StudyFile(Table):
+    """What every study has: a question, a table, and metrics in it."""
+
+    tables: ClassVar[Mapping[str, type[BaseModel]]]
+
+    study: About
+    data: Data
+    metric: Annotated[tuple[Metric, ...], AfterValidator(some)]
+    run: Run = Run()
+    folder: Path = Field(default=Path(), exclude=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a study file.
+
+        Raises
+        ------
+        StudyError
+            With every problem at once: key, line, what is allowed, and the nearest match.
+        """
+        path = Path(path)
+        path = path / "study.toml" if path.is_dir() else path
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            siblings = [p.name for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
+            raise StudyError([f"there is no file {path}{nearest(path.name, siblings)}"], where=str(path)) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StudyError([f"the file can't be read: {error}"], where=str(path)) from None
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise StudyError([f"not valid TOML: {error}"], where=str(path)) from None
+        return cls.from_mapping(values, folder=path.parent, text=text, where=str(path))
+
+    @classmethod
+    def from_mapping(
+        cls, values: Mapping[str, Any], *, folder: Path | None = None, text: str = "", where: str = "study"
+    ) -> Self:
+        """Validate a mapping with the keys of a study file; ``text`` lets problems name their line."""
+        problems: list[str] = []
+        given = {key: value for key, value in values.items() if key != "folder"} | {"folder": folder or Path()}
+        if "folder" in values:
+            problems.append(
+                problem_of({"type": "extra_forbidden", "loc": ("folder",), "input": "", "msg": ""}, text, cls.tables)
+            )
+        study = None
+        try:
+            study = cls.model_validate(given)
+        except ValidationError as error:
+            problems += [problem_of(dict(item), text, cls.tables) for item in error.errors()]
+        problems += [f"{table}{at(text, keys)}: {problem}" for table, keys, problem in cls.contradictions(values)]
+        problems += list(cls.deeper_problems(values, text))
+        if problems or study is None:
+            raise StudyError(problems, where=where)
+        return study
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the study's values as plain JSON; the folder isn't part of it."""
+        result: dict[str, Any] = plain(self.model_dump())
+        return result
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the study's values."""
+        return digest(self.to_dict())
+
+    @classmethod
+    def contradictions(cls, values: Mapping[str, Any]) -> Iterator[Contradiction]:
+        """Find keys that are right by themselves and wrong together; yields table, place and problem."""
+        raise NotImplementedError
+
+    @classmethod
+    def deeper_problems(cls, values: Mapping[str, Any], text: str) -> Iterator[str]:
+        """Find what only a method itself knows to be wrong."""
+        raise NotImplementedError
