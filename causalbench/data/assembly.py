@@ -10,7 +10,7 @@ import pandas as pd
 from causalbench.data import calendar
 from causalbench.data.attributes import attributes_of, place
 from causalbench.data.calendar import Align, Timeline
-from causalbench.data.launch import LaunchRule, Treatment, kept_periods, one_form, treatment_of
+from causalbench.data.launch import LaunchRule, Treatment, kept_periods, one_form, treatment_of, untreated
 from causalbench.data.numerals import is_text
 from causalbench.data.outcome import Reading, cell_values, on_scale, refuse_infinite
 from causalbench.data.reduce import Columns, cells, name_cells
@@ -19,8 +19,8 @@ from causalbench.errors import DataError, listing, require_one_of
 from causalbench.values import BoolArray, Finding
 
 
-def assemble(source: Source, columns: Columns, *, launch: LaunchRule, reading: Reading) -> dict[str, Any]:
-    """Return the fields of a :class:`~causalbench.data.panel.Panel`.
+def assemble(source: Source, columns: Columns, *, launch: LaunchRule | None, reading: Reading) -> dict[str, Any]:
+    """Return the fields of a :class:`~causalbench.data.panel.Panel`; without a launch, of a history that nobody is treated in.
 
     Raises
     ------
@@ -42,7 +42,8 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule, reading: R
     note_gaps(line, findings)
     outcome = _grid(table, units, line)
     _note_missing(table, outcome, columns, findings)
-    keep = kept_periods(line, treatment, launch, findings)
+    every = np.ones(len(line.periods), dtype=bool)
+    keep = every if launch is None else kept_periods(line, treatment, launch, findings)
     treated = np.arange(len(line.periods)) >= treatment.first[:, None]
     _note_later_launches(units, treated, keep, findings)
     attributes = attributes_of(table, units, line.periods, columns)
@@ -64,7 +65,7 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule, reading: R
 
 
 def _launched(
-    table: pd.DataFrame, columns: Columns, launch: LaunchRule, date_format: str | None, findings: list[Finding]
+    table: pd.DataFrame, columns: Columns, launch: LaunchRule | None, date_format: str | None, findings: list[Finding]
 ) -> tuple[pd.DataFrame, tuple[str, ...], Timeline, Treatment]:
     """Read the launch, dropping units that are always treated and, with them, periods that nobody else has.
 
@@ -75,7 +76,7 @@ def _launched(
         line = calendar.timeline(list(table["period"]), date_format=date_format)
         units = tuple(sorted(table["unit"].unique()))
         met: list[Finding] = []
-        treatment = treatment_of(table, units, line, columns, launch, met)
+        treatment = untreated(units, line) if launch is None else treatment_of(table, units, line, columns, launch, met)
         if treatment.first.min() > 0:
             break
         dropped = {unit for unit, first in zip(units, treatment.first, strict=True) if first == 0}
@@ -93,9 +94,11 @@ def _launched(
     return table, units, line, treatment
 
 
-def _require_known(launch: LaunchRule, columns: Columns, reading: Reading) -> None:
+def _require_known(launch: LaunchRule | None, columns: Columns, reading: Reading) -> None:
     """Refuse rules that don't exist; a study file has been checked already, a call from Python hasn't."""
     reading.require_known(columns)
+    if launch is None:
+        return
     require_one_of("align", launch.align, get_args(Align))
     if launch.anticipation < 0:
         raise DataError(f"anticipation is {launch.anticipation}", code="CB-D062", remedy="give 0 or more periods")

@@ -78,6 +78,11 @@ def treatment_of(
     return treatment
 
 
+def untreated(units: tuple[str, ...], line: Timeline) -> Treatment:
+    """Return the treatment of units that nothing was launched in yet."""
+    return Treatment(first=np.full(len(units), len(line.periods), dtype=np.int64), partial=frozenset())
+
+
 def one_form(name: str) -> str:
     """Write letters with accents in one way, whichever way the keyboard or the export wrote them."""
     return unicodedata.normalize("NFC", name)

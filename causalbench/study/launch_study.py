@@ -68,6 +68,8 @@ class Study(StudyFile):
     @classmethod
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[Contradiction]:
         """Find keys that are right by themselves and wrong together; yields table, place and problem."""
+        if "geo" in values:
+            yield "[geo]", ("geo",), "is the study of a geo experiment: use causalbench geo design or geo analyze"
         yield from data_contradictions(values)
         launch = values.get("launch")
         if isinstance(launch, Mapping):

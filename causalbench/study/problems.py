@@ -34,14 +34,15 @@ def method_problems(method: Mapping[str, Any], text: str) -> Iterator[str]:
         hint = f"{nearest(inference, allowed)}; allowed: {', '.join(allowed)}"
         yield f"[method] inference{place} = {inference!r} {kind} {name}{hint}"
     elif isinstance(inference, str):
-        yield from _option_problems(inferences, inference, method.get("inference_options", {}), text)
+        yield from option_problems(inferences, inference, method.get("inference_options", {}), text)
     elif method.get("inference_options"):
         place = at(text, ("method.inference_options",))
         yield f"[method.inference_options]{place}: options of an inference need its name: set inference under [method]"
-    yield from _option_problems(estimators, name, method.get("options", {}), text)
+    yield from option_problems(estimators, name, method.get("options", {}), text)
 
 
-def _option_problems(room: Catalogue, name: str, options: Any, text: str) -> Iterator[str]:
+def option_problems(room: Catalogue, name: str, options: Any, text: str) -> Iterator[str]:
+    """Check the name and the options of one member of a room."""
     if isinstance(options, Mapping):
         try:
             room.create(name, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import narwhals as nw
 
@@ -16,7 +16,7 @@ from causalbench.data.outcome import Reading
 from causalbench.data.panel import Panel
 from causalbench.data.reduce import Columns
 from causalbench.data.sources import Source
-from causalbench.study import Metric, Study
+from causalbench.study import Data, GeoStudy, Metric, Study
 
 _ROWS_IN_MEMORY = 5_000_000
 """Tables with more rows are summed in their engine where the method can do with cohort moments."""
@@ -34,31 +34,42 @@ class Request:
 
 def request_of(study: Study, metric: Metric) -> Request:
     """Open a study's table for one of its metrics; nothing is read yet."""
-    data, launch = study.data, study.launch
+    launch = study.launch
     shared = study.method.options.get("match") == "shared"  # covariates then are outcomes, a metric's own among them
-    columns = Columns(
+    columns = _columns(study.data, metric, cohort=launch.cohort, treatment=launch.treatment)
+    if shared:
+        columns = replace(columns, covariates=tuple(name for name in columns.covariates if name != metric.column))
+    rule = LaunchRule(
+        units=launch.units, start=launch.start, end=launch.end, anticipation=launch.anticipation, align=launch.align
+    )
+    return Request(source=_source(study, columns), columns=columns, launch=rule, reading=_reading(study.data, metric))
+
+
+def _columns(data: Data, metric: Metric, *, cohort: str | None = None, treatment: str | None = None) -> Columns:
+    return Columns(
         unit=data.unit,
         period=data.period,
         outcome=metric.column,
         denominator=metric.denominator,
-        cohort=launch.cohort,
-        treatment=launch.treatment,
-        covariates=tuple(name for name in data.covariates if not (shared and name == metric.column)),
+        cohort=cohort,
+        treatment=treatment,
+        covariates=data.covariates,
         weights=data.weights,
         cluster=data.cluster,
         numerals=Numerals(decimal=data.decimal, thousands=data.thousands) if data.decimal or data.thousands else None,
     )
+
+
+def _source(study: Study | GeoStudy, columns: Columns) -> Source:
+    data = study.data
     if data.sql is not None:
-        source = sources.from_sql(data.sql, folder=study.folder, unit=data.unit, period=data.period)
-    else:
-        path = study.folder / str(data.source)
-        source = sources.from_file(
-            path, folder=study.folder, unit=data.unit, period=data.period, as_text=columns.as_text()
-        )
-    rule = LaunchRule(
-        units=launch.units, start=launch.start, end=launch.end, anticipation=launch.anticipation, align=launch.align
-    )
-    reading = Reading(
+        return sources.from_sql(data.sql, folder=study.folder, unit=data.unit, period=data.period)
+    path = study.folder / str(data.source)
+    return sources.from_file(path, folder=study.folder, unit=data.unit, period=data.period, as_text=columns.as_text())
+
+
+def _reading(data: Data, metric: Metric) -> Reading:
+    return Reading(
         grain=data.grain,
         aggregate=metric.aggregate,
         on_duplicate=data.on_duplicate,
@@ -67,7 +78,13 @@ def request_of(study: Study, metric: Metric) -> Request:
         transform=metric.transform,
         date_format=data.date_format,
     )
-    return Request(source=source, columns=columns, launch=rule, reading=reading)
+
+
+def read_history(study: GeoStudy, metric: Metric) -> Panel:
+    """Read one metric of a geo study's table as a panel that nobody is treated in."""
+    columns = _columns(study.data, metric)
+    reading = _reading(study.data, metric)
+    return Panel(**assemble(_source(study, columns), columns, launch=None, reading=reading))
 
 
 def read_panel(study: Study, metric: Metric) -> Panel:

@@ -31,6 +31,7 @@ FLOORS = (
     ("report",),
     ("workflow",),
     ("decision",),
+    ("geo",),
     ("checks",),
     ("estimators", "inference"),
     ("data",),
@@ -150,7 +151,7 @@ def test_public_signatures_take_no_arbitrary_keywords(path: Path) -> None:
 def test_public_signatures_take_no_positional_switches(path: Path) -> None:
     switches = []
     for function in public_functions(parse(path)):
-        is_command = any("command" in ast.unparse(decorator) for decorator in function.decorator_list)
+        is_command = room_of(path) == "cli"
         positional = [*function.args.posonlyargs, *function.args.args]
         defaults = [None] * (len(positional) - len(function.args.defaults)) + list(function.args.defaults)
         for argument, default in zip(positional, defaults, strict=True):

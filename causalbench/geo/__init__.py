@@ -1,0 +1,1 @@
+"""Geo experiments: which markets go into which cell, what such a split could detect, and what it found."""
