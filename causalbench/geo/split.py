@@ -62,7 +62,8 @@ class Split:
     @property
     def control(self) -> BoolArray:
         """Which markets are controls, shape (n_units,)."""
-        return self.cells == CONTROL
+        controls: BoolArray = self.cells == CONTROL
+        return controls
 
     def panel(self, history: Panel, *, start: int, cell: int | None = None) -> Panel:
         """Return the markets of one cell (of all cells: None) and the controls, the cell's treated from index ``start`` on."""
