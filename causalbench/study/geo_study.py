@@ -55,8 +55,9 @@ class Buffer(Table):
     """``[geo.buffer]``: markets too close to a treated one to be its controls are left out.
 
     ``adjacency``: within ``hops`` steps over the pairs of ``table`` (columns ``a``, ``b``) or of ``[geo.map]``;
-    ``distance``: within ``km``, by columns ``latitude`` and ``longitude`` of ``markets``; ``commuting``: where at least
-    ``share`` of either one's people commute to the other, by ``table`` (columns ``from``, ``to``, ``share``).
+    ``distance``: within ``km``, by columns ``latitude`` and ``longitude`` of ``markets``, without them by the centres of
+    ``[geo.map]``; ``commuting``: where at least ``share`` of either one's people commute to the other, by ``table`` (columns
+    ``from``, ``to``, ``share``).
     """
 
     kind: Literal["adjacency", "distance", "commuting"]
@@ -67,10 +68,13 @@ class Buffer(Table):
 
 
 class Map(Table):
-    """``[geo.map]``: where the markets lie, for drawing and for adjacency; ``counties`` names a table county, market."""
+    """``[geo.map]``: where the markets lie, for drawing, adjacency and distance; ``counties`` names a table county, market.
+
+    ``file`` is a TopoJSON file beside the study; without it the shipped map of that kind.
+    """
 
     kind: Literal["us-states", "us-counties", "world-countries"]
-    file: Name
+    file: Name | None = None
     counties: Name | None = None
 
 
@@ -266,8 +270,8 @@ def _buffer_contradictions(buffer: Mapping[str, Any], geo: Mapping[str, Any]) ->
         yield "[geo.buffer]", place, f"kind = {kind!r} needs {', '.join(missing)}"
     if kind == "adjacency" and "table" not in buffer and "map" not in geo:
         yield "[geo.buffer]", place, "adjacency needs a table of neighbours, or [geo.map]"
-    if kind == "distance" and "markets" not in geo:
-        yield "[geo.buffer]", place, "distance needs markets: a table with latitude and longitude of every market"
+    if kind == "distance" and "markets" not in geo and "map" not in geo:
+        yield "[geo.buffer]", place, "distance needs markets with latitude and longitude of every market, or [geo.map]"
 
 
 def _test_contradictions(test: Mapping[str, Any]) -> Iterator[Contradiction]:
