@@ -12,7 +12,7 @@ from numpy.random import Generator
 
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError, listing
-from causalbench.numerics.inversion import needed_draws, rank_set
+from causalbench.numerics.inversion import compared, needed_draws, rank_set
 from causalbench.numerics.resampling import arrangements, n_arrangements
 from causalbench.protocols import Estimator, FitsMany
 from causalbench.values import Fit, FloatArray, IntArray, Interval, MethodCard, Uncertainty
@@ -70,9 +70,8 @@ class Permutation:
         launches = _cluster_launches(data)
         possible = n_arrangements(launches)
         effects, slopes = _refit(estimator, data, arrangements(launches, limit=_ENUMERATED, n_drawn=_DRAWN, rng=rng))
-        scale, actual = float(np.abs(effects).max()), effects[0]
-        slack = (_SLACK * scale) ** 2 + 2 * _SLACK * scale * np.abs(effects)
-        found = rank_set(slopes**2 - 1, 2 * (actual - effects * slopes), effects**2 - actual**2 + slack, scale=scale)
+        a, b, c, scale = compared(effects, slopes)
+        found = rank_set(a, b, c, scale=scale)
         # Assignments with a slope of 1 or -1 (the actual one and its mirror image) are as extreme whatever the data.
         smallest = float((np.abs(np.abs(slopes) - 1) < _SLACK).sum()) / len(effects)
         segments = found.segments(needed_draws(level, len(effects)))
