@@ -143,7 +143,7 @@ class _Program:
         """Return the smallest set of other rules to give up so that the rest can hold; None where ``hard`` can't."""
         prices = np.concatenate([np.zeros(self.n_columns), np.ones(self.n_rules)])
         solution = self.solve(prices, hard=hard)
-        return None if solution is None else solution[self.n_columns :] > 0.5  # noqa: PLR2004
+        return None if solution is None else solution[self.n_columns :] > 0.5
 
 
 def _extended(
@@ -191,7 +191,7 @@ def _smallest_hitting_set(corrections: list[BoolArray], n_rules: int) -> BoolArr
     prices = 1.0 + np.arange(n_rules)[::-1] / (4.0 * n_rules**2)
     rows = LinearConstraint(np.array(corrections, dtype=float), 1.0, np.inf)
     found = milp(prices, constraints=rows, integrality=np.ones(n_rules), bounds=Bounds(0, 1))
-    chosen: BoolArray = found.x > 0.5  # noqa: PLR2004
+    chosen: BoolArray = found.x > 0.5
     return chosen
 
 

@@ -369,7 +369,8 @@ class Constraints:
             cross = mine @ self.gram
             norms = np.sqrt(np.maximum((cross * mine).sum(axis=1), 1e-300))
             total += cross / (norms[:, None] * sizes) / self.n_cells
-        return total + _FIRST * (self.forced == CONTROL)
+        total += _FIRST * (self.forced == CONTROL)
+        return total
 
 
 def _single_markets(rules: tuple[Rule, ...], shape: tuple[int, int]) -> tuple[BoolArray, IntArray, BoolArray]:

@@ -84,7 +84,7 @@ def n_admissible(
 
 def complete_outcome(history: Panel) -> FloatArray:
     """Return the outcome, shape (n_units, n_periods), refusing missing cells by name: a search can't compare paths with gaps."""
-    gaps = np.isnan(history.outcome).any(axis=1)
+    gaps: BoolArray = np.asarray(np.isnan(history.outcome).any(axis=1))
     if gaps.any():
         names = [unit for unit, gap in zip(history.units, gaps, strict=True) if gap]
         raise DataError(
@@ -95,7 +95,7 @@ def complete_outcome(history: Panel) -> FloatArray:
 
 
 def balance(history: Panel, split: Split) -> dict[str, Any]:
-    r"""Compare the cells of any split before the test: "is this one any good?"
+    r"""Compare the cells of any split before the test: is this one any good?
 
     For each cell, c its markets and 0 the controls: means per market and period, shares of the total, slopes of the mean path
     per period, the correlation of the two mean paths and of their changes, and standardised differences

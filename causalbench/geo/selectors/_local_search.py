@@ -16,7 +16,7 @@ from causalbench.values import BoolArray, FloatArray, IntArray
 
 Found = dict[tuple[int, ...], tuple[float, float]]
 
-_SHORTLIST = 16
+_SHORTLIST = 6
 """Of all swaps of one market this many are fitted, those with the smallest gap under the weights of before."""
 
 _ROUNDS = 50
@@ -59,6 +59,9 @@ class LocalSearch:
         for size in reversed(self.sizes[:-1]):
             if best is not None and (best == 1).sum() == size + 1:
                 best = self._best_of(self._resized(best, found, step=-1), found)
+        if not found:
+            # Cells of one size don't fit; any admissible split is a start.
+            self._best_of(self._corners(None, singles, rng), found)
         return found
 
     def _single_errors(self) -> FloatArray:
@@ -68,13 +71,29 @@ class LocalSearch:
         known = errors[np.isfinite(errors)]
         return np.where(np.isfinite(errors), errors, known.max(initial=1.0))
 
-    def _corners(self, size: int, singles: FloatArray, rng: Generator) -> list[IntArray]:
+    def _corners(self, size: int | None, singles: FloatArray, rng: Generator) -> list[IntArray]:
         """Return admissible splits with this many markets per cell that are cheapest by noisy single errors."""
+        n, n_cells = len(self.limits.units), self.limits.n_cells
+        sized = () if size is None else (self._sized(size),)
+        corners = []
+        for start in range(self.n_starts):
+            noise = rng.lognormal(sigma=0.0 if start == 0 else 1.0, size=(n_cells, n))
+            costs = np.vstack([np.zeros(n), singles * noise])
+            try:
+                found = self.limits.example(costs=costs, extra=sized)
+            except TimeoutError:
+                continue
+            if found is None:
+                break
+            corners.append(np.where(found > CONTROL, found, LEFT_OUT))
+        return corners
+
+    def _sized(self, size: int) -> Rule:
         n, n_cells = len(self.limits.units), self.limits.n_cells
         rows = np.zeros((n_cells, (n_cells + 1) * n))
         for cell in range(n_cells):
             rows[cell, (cell + 1) * n : (cell + 2) * n] = 1.0
-        sized = Rule(
+        return Rule(
             kind="market_counts",
             name=f"{size} markets",
             weights=sparse.csr_array(rows),
@@ -82,18 +101,6 @@ class LocalSearch:
             upper=np.full(n_cells, float(size)),
             subjects=("",) * n_cells,
         )
-        corners = []
-        for start in range(self.n_starts):
-            noise = rng.lognormal(sigma=0.0 if start == 0 else 1.0, size=(n_cells, n))
-            costs = np.vstack([np.zeros(n), singles * noise])
-            try:
-                found = self.limits.example(costs=costs, extra=(sized,))
-            except TimeoutError:
-                continue
-            if found is None:
-                break
-            corners.append(np.where(found > CONTROL, found, LEFT_OUT))
-        return corners
 
     def _best_of(self, starts: list[IntArray], found: Found) -> IntArray | None:
         """Improve each start by swaps and return the treated cells of the best end."""
@@ -124,7 +131,7 @@ class LocalSearch:
         entering = np.flatnonzero(free)
         if len(entering) > _SHORTLIST:
             gaps = self._gaps_after(labels == cell, self.limits.controls(labels[None])[0], market)
-            entering = entering[np.argsort(gaps[entering], kind="stable")[: 4 * _SHORTLIST]]
+            entering = entering[np.argsort(gaps[entering], kind="stable")]
         rows = np.repeat(labels[None], len(entering), axis=0)
         rows[:, market] = LEFT_OUT
         rows[np.arange(len(entering)), entering] = cell
@@ -134,8 +141,7 @@ class LocalSearch:
         exchanged = np.repeat(labels[None], len(others), axis=0)
         exchanged[:, market] = labels[others]
         exchanged[np.arange(len(others)), others] = cell
-        rows = np.vstack([rows, exchanged])
-        return rows[self._admitted(rows)][:_SHORTLIST]
+        return np.vstack([each[self._admitted(each)][:_SHORTLIST] for each in (rows, exchanged)])
 
     def _gaps_after(self, mine: BoolArray, controls: BoolArray, market: int) -> FloatArray:
         """Return the relative gap if each market took the place of one, with the weights as they are; shape (n_units,)."""
@@ -143,10 +149,12 @@ class LocalSearch:
         weights = self.fit.of_sets(mine[None], controls[None]).weights[0]
         rest = (mine / size).astype(float)
         rest[market] = 0.0
-        gap = rest - weights
-        # The entering market's own weight goes to the others in proportion.
-        cross, own = gap @ self.fit.gram, np.diag(self.fit.gram)
-        squares = gap @ cross + 2 * cross / size + own / size**2
+        # A market that enters can't be its own donor: its weight goes to the others in proportion.
+        scale = 1.0 / np.maximum(1.0 - weights, 1e-9)
+        own = 1.0 / size + scale * weights
+        treated, donors = rest @ self.fit.gram, weights @ self.fit.gram
+        squares = rest @ treated - 2 * scale * (rest @ donors) + scale**2 * (weights @ donors)
+        squares += 2 * own * (treated - scale * donors) + own**2 * np.diag(self.fit.gram)
         levels = rest @ self.fit.levels + self.fit.levels / size
         relative: FloatArray = np.sqrt(np.maximum(squares, 0.0)) / np.maximum(levels, 1e-300)
         return relative

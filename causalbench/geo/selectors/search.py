@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -77,7 +77,7 @@ class Search:
     method: Literal["auto", "exhaustive", "greedy", "neighbours"] = "auto"
     limit: Annotated[int, Field(ge=1, le=2_000_000)] = 20_000
     n_proposals: Annotated[int, Field(ge=1, le=10_000)] = 20
-    n_starts: Annotated[int, Field(ge=1, le=100)] = field(default=2)
+    n_starts: Annotated[int, Field(ge=1, le=100)] = 4
 
     def propose(
         self, history: Panel, constraints: Constraints, *, durations: tuple[int, ...], rng: Generator
@@ -162,10 +162,11 @@ class Search:
 
 
 def sizes_of(constraints: Constraints) -> tuple[int, ...]:
-    """Return the numbers of markets per cell that a search tries: ``market_counts``, else 1 to 10 and at most half."""
-    most = most_markets(constraints)
-    counts = constraints.market_counts or tuple(range(1, min(10, most) + 1))
-    return tuple(count for count in counts if count <= len(constraints.units))
+    """Return the numbers of markets per cell that a search tries: ``market_counts``, else 1 to 10, at most half of them."""
+    if constraints.market_counts is not None:
+        return tuple(count for count in constraints.market_counts if count <= len(constraints.units))
+    needed = np.bincount(constraints.forced[constraints.forced > CONTROL], minlength=2)[1:].max()
+    return tuple(range(max(1, int(needed)), max(min(10, most_markets(constraints)), int(needed)) + 1))
 
 
 def candidates(history: Panel, constraints: Constraints, sizes: Iterable[int], *, cell: int = 1) -> BoolArray:
