@@ -61,6 +61,31 @@ def required_lifts(gaps: FloatArray, treated: FloatArray, needed: int) -> FloatA
     return found
 
 
+def required_from_lines(level: FloatArray, slope: FloatArray, needed: int) -> float:
+    """Return the effect from which on fewer than ``needed`` lines are as far from zero as the last one.
+
+    Parameters
+    ----------
+    level, slope
+        Every draw's estimate without an effect, and what an effect of one adds; shape (n_draws,), the actual draw last.
+        A draw with at least the actual one's slope counts whatever the effect.
+    needed
+        Number of draws, the actual one among them, whose share is a p-value that doesn't reject.
+
+    Returns
+    -------
+    float
+        Negative where effects of the other sign are found too, infinite where none is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> required_from_lines(np.array([1.0, -2.0, 0.5]), np.array([0.0, 0.0, 10.0]), 2)
+    0.15
+    """
+    return float(_edge(_contiguous(level), _contiguous(slope), needed))
+
+
 def _contiguous(array: FloatArray) -> FloatArray:
     return np.ascontiguousarray(array, dtype=np.float64)
 
@@ -105,37 +130,35 @@ def _p_values(gaps, treated, lifts, found):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _required(gaps, treated, needed, found):  # type: ignore[no-untyped-def]
-    """Walk down from large lifts, where only the window's own stretch is as extreme, until enough others are."""
     n = gaps.shape[1]
     level, slope = np.empty(n), np.empty(n)
-    lower, upper = np.empty(n - 1), np.empty(n - 1)
     for i in range(len(gaps)):
         _lines(gaps[i], treated[i], level, slope)
-        own, unit = level[n - 1], slope[n - 1]
-        always, open_ended = 1, 0
-        for s in range(n - 1):
-            if unit - abs(slope[s]) <= 1e-12 * unit:
-                open_ended += 1
-                lower[s], upper[s] = -np.inf, -np.inf
-                continue
-            one, two = (level[s] - own) / (unit - slope[s]), (-level[s] - own) / (unit + slope[s])
-            lower[s], upper[s] = min(one, two), max(one, two)
-        always += open_ended
-        if always >= needed:
-            found[i] = np.inf
-            continue
-        found[i] = _walk_down(np.sort(lower), np.sort(upper), needed - always)
+        found[i] = max(_edge(level, slope, needed), 0.0)
 
 
 @njit(cache=True, nogil=True)
-def _walk_down(lower, upper, needed):  # type: ignore[no-untyped-def]
-    """Return the largest lift that ``needed`` of the closed intervals hold, zero where it is negative."""
-    depth, down = 0, len(lower) - 1
-    for up in range(len(upper) - 1, -1, -1):
+def _edge(level, slope, needed):  # type: ignore[no-untyped-def]
+    """Return the largest lift at which ``needed`` lines, the last one among them, are as far from zero as the last."""
+    n = len(level)
+    lower, upper = np.full(n - 1, -np.inf), np.full(n - 1, -np.inf)
+    own, unit, always = level[n - 1], slope[n - 1], 1
+    for s in range(n - 1):
+        if unit - abs(slope[s]) <= 1e-12 * abs(unit):
+            always += 1
+            continue
+        one, two = (level[s] - own) / (unit - slope[s]), (-level[s] - own) / (unit + slope[s])
+        lower[s], upper[s] = min(one, two), max(one, two)
+    if always >= needed:
+        return np.inf
+    lower.sort()
+    upper.sort()
+    depth, down = always, n - 2
+    for up in range(n - 2, -1, -1):
         while down >= 0 and lower[down] > upper[up]:
             depth -= 1
             down -= 1
         depth += 1
         if depth >= needed:
-            return max(upper[up], 0.0)
-    return 0.0
+            return upper[up]
+    return -np.inf

@@ -1,0 +1,418 @@
+r"""Honest power of a split: what effect the planned analysis would find, on windows that the search didn't see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from causalbench.data.calendar import Period
+from causalbench.data.panel import Panel
+from causalbench.errors import RefusalError
+from causalbench.geo.required_effects import Required, required_by_draws, required_effect
+from causalbench.geo.split import CONTROL, Split
+from causalbench.numerics.overlapping_windows import Predictive, overlap_correlation, predictive
+from causalbench.protocols import Estimator
+from causalbench.values import BoolArray, FloatArray, IntArray, frozen_array
+
+_ACTUALS = 60
+_MOST_MEMORY = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Power:
+    """Power of one cell's planned analysis at one duration.
+
+    Attributes
+    ----------
+    cell, duration
+        Number of the treated cell, from 1 up, and periods of the experiment.
+    level, target, sign
+        Confidence level of the test, wanted power, 1 for a gain and -1 for a loss.
+    required
+        Relative effect that each placebo window needs to be found, in the order of ``starts``; of a randomized design one
+        for every window and draw taken as the actual one. Negative where effects of the other direction are found too,
+        infinite where none is.
+    starts, windows
+        Index and label of the first period of each entry of ``required``.
+    mde
+        Smallest relative effect that is found with the target's power, a size without a sign; None where there is none.
+    mde_absolute
+        The same per market and period, in units of the outcome.
+    claimed_power
+        Power claimed at ``mde``; None where there is none.
+    effects, power
+        Share of windows that find an effect, as steps: from ``effects[k]`` on it is ``power[k]``. No grid: every window's
+        required effect is one step.
+    law
+        Law of the required effect of one more window; None for a randomized design, where draws are counted.
+    n_windows, n_effective
+        Number of windows, and of independent windows that would know as much of the mean.
+    size, size_mc_error
+        A/A gate: share of windows that find an effect where there is none, and the Monte Carlo error of that share at the
+        nominal size and ``n_effective`` windows.
+    n_refused
+        Windows on which the planned inference refuses to answer; they find nothing.
+    mean_outcome, total_outcome
+        Outcome of the cell's treated markets per market and period, and in total per experiment.
+    """
+
+    cell: int
+    duration: int
+    level: float
+    target: float
+    sign: int
+    required: FloatArray
+    starts: IntArray
+    windows: tuple[Period, ...]
+    law: Predictive | None
+    n_windows: int
+    n_effective: float
+    size: float
+    size_mc_error: float
+    n_refused: int
+    mean_outcome: float
+    total_outcome: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "required", frozen_array(self.required))
+        object.__setattr__(self, "starts", frozen_array(self.starts, dtype=np.int64))
+
+    @property
+    def mde(self) -> float | None:
+        """Smallest relative effect that is found with the target's power."""
+        return self.effect_for(self.target)
+
+    @property
+    def mde_absolute(self) -> float | None:
+        """The smallest effect per market and period, in units of the outcome."""
+        return None if self.mde is None else self.mde * abs(self.mean_outcome)
+
+    @property
+    def claimed_power(self) -> float | None:
+        """Power claimed at the smallest effect."""
+        return None if self.mde is None else self.at(self.mde)
+
+    @property
+    def effects(self) -> FloatArray:
+        """Where the share of windows that find an effect steps up."""
+        found: FloatArray = np.sort(np.maximum(self.required[np.isfinite(self.required)], 0.0))
+        return found
+
+    @property
+    def power(self) -> FloatArray:
+        """Share of windows that find each of ``effects``."""
+        shares: FloatArray = np.arange(1, len(self.effects) + 1) / len(self.required)
+        return shares
+
+    @property
+    def reachable(self) -> float:
+        """Share of windows that find some effect, however large."""
+        return float(np.isfinite(self.required).mean())
+
+    def at(self, effect: float) -> float:
+        """Return the power claimed at a relative effect, given as a size."""
+        if self.law is None:
+            return float((self.required <= effect + 1e-12).sum()) / (len(self.required) + 1)
+        return self.reachable * self.law.probability(effect)
+
+    def effect_for(self, power: float) -> float | None:
+        """Return the smallest relative effect that is found with this power; None where none is."""
+        if self.law is None:
+            place = math.ceil(power * (len(self.required) + 1) - 1e-9)
+            return float(self.effects[place - 1]) if place <= len(self.effects) else None
+        if power >= self.reachable or not np.isfinite(self.law.spread):
+            return None
+        return max(self.law.quantile(power / self.reachable), 0.0)
+
+
+def power_of(
+    split: Split,
+    history: Panel,
+    *,
+    estimator: Estimator[Panel],
+    inference: str = "conformal",
+    durations: Sequence[int],
+    level: float = 0.9,
+    target: float = 0.8,
+    n_windows: int = 10,
+    first_window: int,
+    sign: int = 1,
+    rng: np.random.Generator,
+    draws: IntArray | None = None,
+) -> tuple[Power, ...]:
+    r"""Measure the power of a split with the planned analysis, for every cell and duration.
+
+    In each placebo window :math:`w` of the history, where nothing happened, the outcome of treated cells is raised by
+    :math:`\delta` of itself, the estimator is fitted to the periods before the window's end, and the planned test is run.
+    The **required effect** :math:`r_w` is the smallest :math:`\delta` from which on it rejects. An experiment of the future
+    finds :math:`\delta` when its own required effect is at most :math:`\delta`, so that
+
+    .. math:: \text{power}(\delta) = P(r_{\text{new}} \le \delta).
+
+    ``first_window`` is what keeps this honest: the search may see periods before it only. The best of many sets has, on the
+    windows by which it was chosen, errors that happened to be small; on others they are as they are.
+
+    Without ``draws`` the test is along time, and a few windows that overlap are all there is. Their required effects are
+    about normal (a critical value less the window's error), so the next one follows a t law about their mean whose degrees
+    of freedom and spread count the overlap and the autocorrelation; see :mod:`causalbench.numerics.overlapping_windows`.
+    How close delivered power comes to claimed power is measured in ``benchmarks/delivered_power.py``.
+
+    With ``draws`` the test is the randomization test over them, :math:`p(\delta)` the share of draws whose estimate is as
+    extreme as the actual one's. Assignments are part of the experiment, so required effects of many draws taken as the
+    actual one are pooled over windows, each exact; of :math:`n`, the :math:`k`-th smallest is delivered with power
+    :math:`k / (n + 1)`.
+
+    Parameters
+    ----------
+    split
+        The markets of every cell.
+    history
+        Outcomes before the experiment; nobody is treated.
+    estimator, inference
+        The planned analysis. ``conformal`` is tested at no effect directly; any other inference is asked as at the
+        readout, some twenty times per window. With ``draws`` the inference isn't used.
+    durations
+        Candidate periods of the experiment.
+    level, target
+        Confidence level of the test and wanted power.
+    n_windows
+        Placebo windows, spread evenly from ``first_window`` to the end of the history; fewer where there is no room.
+    first_window
+        Index of the first period that the search didn't see.
+    sign
+        1 where a gain is expected, -1 for a loss.
+    rng
+        Draws whatever the inference draws, and which draws are taken as the actual one.
+    draws
+        Cell of every market in admissible assignments of the same design, shape (n_draws, n_units).
+
+    Returns
+    -------
+    tuple[Power, ...]
+        By cell, then by duration.
+
+    Raises
+    ------
+    RefusalError
+        Where no window fits between ``first_window`` and the end, or the cell has no control.
+
+    Notes
+    -----
+    Don't choose among many splits by this power: the best of them is again too good. Keep windows for one or a few
+    finalists. Windows have less history before them than the experiment will have, and so need a little more.
+
+    Examples
+    --------
+    >>> from causalbench.data.simulate import factor_panel
+    >>> from causalbench.estimators import SyntheticControl
+    >>> drawn = factor_panel(n_units=12, n_periods=80, n_treated=2, n_post=1, effect=0.0, rho=0.0, seed=1)
+    >>> split = Split(cells=(np.arange(12) < 2).astype(int))
+    >>> (found,) = power_of(split, drawn, estimator=SyntheticControl(fixed_effects="unit"), durations=[8], first_window=50,
+    ...                     rng=np.random.default_rng(0))
+    >>> found.n_windows, round(found.claimed_power, 6), 0.02 < found.mde < 0.2
+    (10, 0.8, True)
+    """
+    treated = split.cells > CONTROL
+    if not treated.any() or not split.control.any():
+        raise RefusalError("power needs a treated and a control market")
+    found = []
+    for cell in range(1, split.n_cells + 1):
+        for duration in durations:
+            starts = window_starts(len(history.periods), duration, n_windows=n_windows, first_window=first_window)
+            found.append(
+                _one_power(
+                    split,
+                    history,
+                    cell=cell,
+                    starts=starts,
+                    duration=duration,
+                    estimator=estimator,
+                    inference=inference,
+                    level=level,
+                    target=target,
+                    sign=sign,
+                    rng=rng,
+                    draws=draws,
+                )
+            )
+    return tuple(found)
+
+
+def window_starts(n_periods: int, duration: int, *, n_windows: int, first_window: int) -> IntArray:
+    """Return the first periods of placebo windows, spread evenly over what the search didn't see.
+
+    Examples
+    --------
+    >>> window_starts(120, 15, n_windows=4, first_window=75).tolist()
+    [75, 85, 95, 105]
+    """
+    last = n_periods - duration
+    if first_window > last or first_window < 2:
+        raise RefusalError(
+            f"no window of {duration} periods fits between period {first_window} and the end of {n_periods} periods, with at "
+            "least two periods before it",
+            remedy="shorten durations, leave the search less of the history, or add history",
+        )
+    starts: IntArray = np.unique(np.linspace(first_window, last, n_windows).round().astype(np.int64))
+    return starts
+
+
+def _one_power(
+    split: Split,
+    history: Panel,
+    *,
+    cell: int,
+    starts: IntArray,
+    duration: int,
+    estimator: Estimator[Panel],
+    inference: str,
+    level: float,
+    target: float,
+    sign: int,
+    rng: np.random.Generator,
+    draws: IntArray | None,
+) -> Power:
+    when = np.arange(len(history.periods))
+    required: list[Required] = []
+    at: list[int] = []
+    for start in starts.tolist():
+        before = history.only(periods=when < start + duration)
+        if draws is None:
+            panel = split.panel(before, start=start, cell=cell)
+            answers: tuple[Required, ...] = (
+                required_effect(panel, estimator=estimator, inference=inference, level=level, sign=sign, rng=rng),
+            )
+        else:
+            answers = _by_draws(
+                before, draws, cell, -(-_ACTUALS // len(starts)), start, estimator, level=level, sign=sign, rng=rng
+            )
+        required += answers
+        at += [start] * len(answers)
+    effects = np.array([one.effect for one in required])
+    law, n_effective = _law(effects, required, starts, duration) if draws is None else (None, float(len(required)))
+    mine = split.cells == cell
+    windows = [history.outcome[mine, start : start + duration] for start in starts.tolist()]
+    return Power(
+        cell=cell,
+        duration=duration,
+        level=level,
+        target=target,
+        sign=sign,
+        required=effects,
+        starts=np.array(at),
+        windows=tuple(history.periods[start] for start in at),
+        law=law,
+        n_windows=len(starts),
+        n_effective=n_effective,
+        size=float(np.mean([one.rejects_nothing for one in required])),
+        size_mc_error=math.sqrt(level * (1 - level) / n_effective),
+        n_refused=sum(one.refused for one in required),
+        mean_outcome=float(np.nanmean(windows)),
+        total_outcome=float(np.nansum(windows)) / len(windows),
+    )
+
+
+def _law(
+    effects: FloatArray, required: Sequence[Required], starts: IntArray, duration: int
+) -> tuple[Predictive, float]:
+    """Return the law of the next required effect, from windows where some effect is found, and the effective windows."""
+    memories = [one.persistence for one in required if not one.refused]
+    memory = float(np.clip(np.median(memories), 0.0, _MOST_MEMORY)) if memories else 0.0
+    n_effective = 1 / float(overlap_correlation(starts, duration, memory).mean())
+    able = np.isfinite(effects)
+    if able.sum() < 2:
+        return Predictive(centre=np.inf, spread=np.inf, df=1.0, n_effective=1.0), n_effective
+    return predictive(effects[able], starts[able], duration, memory), n_effective
+
+
+def _by_draws(
+    before: Panel,
+    draws: IntArray,
+    cell: int,
+    n_actual: int,
+    start: int,
+    estimator: Estimator[Panel],
+    *,
+    level: float,
+    sign: int,
+    rng: np.random.Generator,
+) -> tuple[Required, ...]:
+    """Take draws as the actual assignment; markets of other cells and those left out stand aside."""
+    draws = np.asarray(draws)
+    actual = np.sort(rng.choice(len(draws), min(n_actual, len(draws)), replace=False))
+    if draws.max() <= 1 and (draws.min(axis=0) == draws.max(axis=0))[draws.min(axis=0) < CONTROL].all():
+        taking: BoolArray = draws.max(axis=0) >= CONTROL
+        return required_by_draws(
+            before.only(units=taking),
+            draws[:, taking] == cell,
+            actual,
+            estimator=estimator,
+            level=level,
+            sign=sign,
+            start=start,
+        )
+    raise RefusalError(
+        "randomization power takes one cell and the same markets in every draw",
+        remedy="measure each cell's power on its own split",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeOff:
+    """What a longer experiment buys and costs.
+
+    Attributes
+    ----------
+    cell, duration, mde
+        As in :class:`Power`.
+    investment
+        Cost per incremental unit, times the smallest effect, times the treated outcome of one experiment; None where it
+        isn't known.
+    delay_cost
+        Cost of waiting for the answer.
+    total_cost
+        Their sum, where both are known.
+    """
+
+    cell: int
+    duration: int
+    mde: float | None
+    investment: float | None
+    delay_cost: float | None
+    total_cost: float | None
+
+
+def duration_tradeoff(
+    powers: Sequence[Power], *, cost_per_incremental: float | None = None, cost_of_delay: float | None = None
+) -> tuple[TradeOff, ...]:
+    """Set the smallest effect against what the experiment and the wait for its answer cost, for every power given.
+
+    Parameters
+    ----------
+    powers
+        Of one split at several durations.
+    cost_per_incremental
+        What one more unit of the outcome costs.
+    cost_of_delay
+        What one more period without the answer costs, in units of the budget.
+    """
+    rows = []
+    for power in powers:
+        invested = None
+        if power.mde is not None and cost_per_incremental is not None:
+            invested = cost_per_incremental * power.mde * abs(power.total_outcome)
+        waited = None if cost_of_delay is None else cost_of_delay * power.duration
+        rows.append(
+            TradeOff(
+                cell=power.cell,
+                duration=power.duration,
+                mde=power.mde,
+                investment=invested,
+                delay_cost=waited,
+                total_cost=None if invested is None or waited is None else invested + waited,
+            )
+        )
+    return tuple(rows)
