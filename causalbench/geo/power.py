@@ -11,11 +11,11 @@ import numpy as np
 from causalbench.data.calendar import Period
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
-from causalbench.geo.required_effects import Required, required_by_draws, required_effect
+from causalbench.geo.required_effects import Required, required_by_draws, required_effect, window_panel
 from causalbench.geo.split import CONTROL, Split
 from causalbench.numerics.overlapping_windows import Predictive, overlap_correlation, predictive
 from causalbench.protocols import Estimator
-from causalbench.values import BoolArray, FloatArray, IntArray, frozen_array
+from causalbench.values import FloatArray, IntArray, frozen_array
 
 _ACTUALS = 60
 _MOST_MEMORY = 0.9
@@ -146,7 +146,8 @@ def power_of(
     r"""Measure the power of a split with the planned analysis, for every cell and duration.
 
     In each placebo window :math:`w` of the history, where nothing happened, the outcome of treated cells is raised by
-    :math:`\delta` of itself, the estimator is fitted to the periods before the window's end, and the planned test is run.
+    :math:`\delta` of itself, and the planned analysis is run as if the window's end were the experiment's; periods after it
+    aren't used, except by conformal inference, to which time is a circle.
     The **required effect** :math:`r_w` is the smallest :math:`\delta` from which on it rejects. An experiment of the future
     finds :math:`\delta` when its own required effect is at most :math:`\delta`, so that
 
@@ -202,7 +203,7 @@ def power_of(
     Notes
     -----
     Don't choose among many splits by this power: the best of them is again too good. Keep windows for one or a few
-    finalists. Windows have less history before them than the experiment will have, and so need a little more.
+    finalists. Windows have less history than the experiment will have, and so need a little more.
 
     Examples
     --------
@@ -279,15 +280,23 @@ def _one_power(
     required: list[Required] = []
     at: list[int] = []
     for start in starts.tolist():
-        before = history.only(periods=when < start + duration)
         if draws is None:
-            panel = split.panel(before, start=start, cell=cell)
+            panel = window_panel(
+                split, history, cell=cell, start=start, duration=duration, estimator=estimator, inference=inference
+            )
             answers: tuple[Required, ...] = (
                 required_effect(panel, estimator=estimator, inference=inference, level=level, sign=sign, rng=rng),
             )
         else:
-            answers = _by_draws(
-                before, draws, cell, -(-_ACTUALS // len(starts)), start, estimator, level=level, sign=sign, rng=rng
+            answers = required_by_draws(
+                history.only(periods=when < start + duration),
+                np.asarray(draws),
+                rng.choice(len(draws), min(-(-_ACTUALS // len(starts)), len(draws)), replace=False),
+                cell=cell,
+                estimator=estimator,
+                level=level,
+                sign=sign,
+                start=start,
             )
         required += answers
         at += [start] * len(answers)
@@ -326,38 +335,6 @@ def _law(
     if able.sum() < 2:
         return Predictive(centre=np.inf, spread=np.inf, df=1.0, n_effective=1.0), n_effective
     return predictive(effects[able], starts[able], duration, memory), n_effective
-
-
-def _by_draws(
-    before: Panel,
-    draws: IntArray,
-    cell: int,
-    n_actual: int,
-    start: int,
-    estimator: Estimator[Panel],
-    *,
-    level: float,
-    sign: int,
-    rng: np.random.Generator,
-) -> tuple[Required, ...]:
-    """Take draws as the actual assignment; markets of other cells and those left out stand aside."""
-    draws = np.asarray(draws)
-    actual = np.sort(rng.choice(len(draws), min(n_actual, len(draws)), replace=False))
-    if draws.max() <= 1 and (draws.min(axis=0) == draws.max(axis=0))[draws.min(axis=0) < CONTROL].all():
-        taking: BoolArray = draws.max(axis=0) >= CONTROL
-        return required_by_draws(
-            before.only(units=taking),
-            draws[:, taking] == cell,
-            actual,
-            estimator=estimator,
-            level=level,
-            sign=sign,
-            start=start,
-        )
-    raise RefusalError(
-        "randomization power takes one cell and the same markets in every draw",
-        remedy="measure each cell's power on its own split",
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

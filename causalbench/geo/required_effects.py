@@ -1,4 +1,4 @@
-r"""The required effect of a placebo window: how large an effect must have been for the planned test to find it."""
+"""The required effect of a placebo window: how large an effect must have been for the planned test to find it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
+from causalbench.geo.split import CONTROL, Split
 from causalbench.inference import CATALOGUE as INFERENCES
 from causalbench.inference.conformal import cyclic_p_values
 from causalbench.numerics.inversion import needed_draws
@@ -20,12 +21,12 @@ from causalbench.values import Fit, FloatArray, IntArray, rejects
 Test = Callable[[Panel], bool]
 """Tells whether the planned analysis of a panel rejects no effect."""
 
-_TOP = (64.0, 1024.0, 16384.0)
-_LADDER = (32.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0)
-_BELOW = (-0.5, -1.0, -2.0, -4.0, -8.0, -16.0)
+_TOPS = (64.0, 1024.0, 16384.0)
+_RUNGS = (32.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0, -0.5, -1.0, -2.0, -4.0, -8.0, -16.0)
 _BISECTIONS = 12
 _LARGEST_LOSS = 0.999
 _PROBE = 0.1
+_TIE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,28 @@ def lifted(panel: Panel, effect: float) -> Panel:
     return replace(panel, outcome=panel.outcome * (1 + effect * panel.treated))
 
 
+def window_panel(
+    split: Split, history: Panel, *, cell: int, start: int, duration: int, estimator: Estimator[Panel], inference: str
+) -> Panel:
+    """Return the panel that stands for an experiment of ``duration`` periods from index ``start`` on.
+
+    In general it is the history up to the window's end. Conformal inference refits to all periods and compares stretches of
+    a circle, so it doesn't matter where on the circle the window lies: the periods after it are put before the first one,
+    and the window has nearly as much history as the experiment will have.
+    """
+    order = np.arange(start + duration)
+    if inference == "conformal" and isinstance(estimator, ImposesNull):
+        order = np.concatenate([np.arange(start + duration, len(history.periods)), order])
+    moved = replace(
+        history,
+        outcome=history.outcome[:, order],
+        treated=np.zeros((len(history.units), len(order)), dtype=bool),
+        covariates=history.covariates[:, order],
+        periods=history.periods[: len(order)],
+    )
+    return split.panel(moved, start=len(order) - duration, cell=cell)
+
+
 def required_effect(
     panel: Panel, *, estimator: Estimator[Panel], inference: str, level: float, sign: int, rng: np.random.Generator
 ) -> Required:
@@ -88,21 +111,22 @@ def required_effect(
 
 def _edge(found: Callable[[float], bool], unit: float, *, most: float) -> float:
     """Return the smallest effect above which every rung is found."""
-    up = next((top * unit for top in _TOP if top * unit >= most or found(top * unit)), np.inf)
-    up = min(up, most)
-    if not np.isfinite(up) or not found(up):
-        return np.inf
-    down = -np.inf
-    for rung in (*_LADDER, *_BELOW):
-        effect = rung * unit
-        if effect >= up:
+    up = next((top * unit for top in _TOPS if top * unit < most and found(top * unit)), np.inf)
+    if not np.isfinite(up):
+        if not np.isfinite(most) or not found(most):
+            return np.inf
+        up = most
+    for rung in _RUNGS:
+        down = max(rung * unit, -_LARGEST_LOSS)
+        if down >= up:
             continue
-        if effect <= -_LARGEST_LOSS or not found(effect):
-            down = max(effect, -_LARGEST_LOSS)
-            break
-        up = effect
-    if not np.isfinite(down):
-        return up
+        if not found(down):
+            return _bisected(found, up, down)
+        up = down
+    return up
+
+
+def _bisected(found: Callable[[float], bool], up: float, down: float) -> float:
     for _ in range(_BISECTIONS):
         middle = (up + down) / 2
         up, down = (middle, down) if found(middle) else (up, middle)
@@ -145,10 +169,11 @@ def _test_of(estimator: Estimator[Panel], inference: str, level: float, rng: np.
 
 
 def required_by_draws(
-    panel: Panel,
+    history: Panel,
     draws: IntArray,
     actual: IntArray,
     *,
+    cell: int,
     estimator: Estimator[Panel],
     level: float,
     sign: int,
@@ -163,34 +188,40 @@ def required_by_draws(
 
     Parameters
     ----------
-    panel
-        The window's history; who is treated in it doesn't matter.
+    history
+        Outcomes to the end of the window; nobody is treated.
     draws
-        Treated markets of every draw, shape (n_draws, n_units), boolean or 0 and 1.
+        Cell of every market in every draw, shape (n_draws, n_units).
     actual
         Rows of ``draws`` to take as the actual assignment.
+    cell
+        The treated cell that is tested; a draw's markets in other cells stand aside.
     start
         Index of the window's first period.
     """
-    if not isinstance(estimator, FitsMany):
-        raise RefusalError(f"{type(estimator).__name__} can't be refitted to other assignments")
-    treated = np.asarray(draws, dtype=bool)
-    launches = np.where(treated, start, len(panel.periods))
-    plain = np.array([fit.effect for fit in estimator.fit_many(panel, launches)])
-    needed = needed_draws(level, len(treated))
+    after = np.arange(len(history.periods)) >= start
+    plain = _estimates(history, draws, cell, start, estimator)
+    needed = needed_draws(level, len(draws))
     found = []
     for j in actual.tolist():
-        cells = treated[j][:, None] & (np.arange(len(panel.periods)) >= start)
-        raised = lifted(replace(panel, treated=cells), sign * _PROBE)
-        slopes = (np.array([fit.effect for fit in estimator.fit_many(raised, launches)]) - plain) / _PROBE
-        order = np.append(np.delete(np.arange(len(treated)), j), j)
-        lines = sign * plain[order], sign * slopes[order]
-        own = abs(plain[j]) * (1 - 1e-9)
-        none = int((np.abs(plain) >= own).sum()) < needed
-        found.append(Required(effect=float(required_from_lines(*lines, needed)), rejects_nothing=none, persistence=0.0))
+        cells = (draws[j] == cell)[:, None] & after
+        raised = replace(lifted(replace(history, treated=cells), sign * _PROBE), treated=history.treated)
+        slopes = (_estimates(raised, draws, cell, start, estimator) - plain) / _PROBE
+        order = np.append(np.delete(np.arange(len(draws)), j), j)
+        edge = required_from_lines(sign * plain[order], sign * slopes[order], needed)
+        none = int((np.abs(plain) >= abs(plain[j]) * (1 - _TIE)).sum()) < needed
+        found.append(Required(effect=edge, rejects_nothing=none, persistence=0.0))
     return tuple(found)
 
 
-def chosen_actuals(n_draws: int, n_wanted: int, rng: np.random.Generator) -> FloatArray:
-    """Draw which draws stand for the actual assignment."""
-    return np.sort(rng.choice(n_draws, min(n_wanted, n_draws), replace=False))
+def _estimates(
+    history: Panel, draws: IntArray, cell: int, start: int, estimator: Estimator[Panel]
+) -> FloatArray:
+    """Estimate the effect on one cell under every draw, together where all draws take the same markets."""
+    taking = draws[0] >= CONTROL
+    together = ((draws >= CONTROL) == taking).all() and ((draws <= CONTROL) | (draws == cell)).all()
+    if together and isinstance(estimator, FitsMany):
+        launches = np.where(draws[:, taking] == cell, start, len(history.periods))
+        return np.array([fit.effect for fit in estimator.fit_many(history.only(units=taking), launches)])
+    panels = (Split(cells=draw).panel(history, start=start, cell=cell) for draw in draws)
+    return np.array([estimator.fit(panel).effect for panel in panels])
