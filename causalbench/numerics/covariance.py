@@ -199,6 +199,11 @@ def t_p_value(statistic: float, df: float) -> float:
     return float(2 * (stats.norm.sf(statistic) if math.isinf(df) else stats.t.sf(statistic, df)))
 
 
+def t_tail(statistic: float, df: float) -> float:
+    """Return the probability that a t statistic is larger; normal where ``df`` is infinite."""
+    return float(stats.norm.sf(statistic) if math.isinf(df) else stats.t.sf(statistic, df))
+
+
 def uniform_quantile(covariance: FloatArray, level: float, *, df: float, n_draws: int, rng: Generator) -> float:
     r"""Return the quantile of the largest absolute t statistic of several estimates, drawn from their correlation.
 

@@ -17,6 +17,7 @@ LIMITS = {
     "conformal, iid": (0.2, 0.2),
     "t-test": (0.6, 0.75),
     "placebo-in-time": (0.5, 0.75),
+    "predictive-t": (0.7, 0.9),
 }
 """Estimated persistence above which a test along time is refused, with a short and with a long history.
 
