@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from numpy.random import Generator
 
+from causalbench.numerics.time_regression import TimeRegression
 from causalbench.values import CheckResult, Estimate, Fit, FloatArray, IntArray, MethodCard, Uncertainty
 
 D = TypeVar("D")
@@ -69,6 +70,8 @@ class Requirements:
         ``gaps``, where a method says itself what it does about missing ones.
     weights, clusters
         Whether units may carry weights, and belong to clusters.
+    cost
+        Whether the method answers with the incremental return where the panel has a cost.
     missing_cells
         Whether missing cells may stay (``on_missing = "keep"``).
     moments
@@ -83,6 +86,7 @@ class Requirements:
     covariates: Literal["none", "unit", "cell", "gaps"] = "none"
     weights: bool = False
     clusters: bool = False
+    cost: bool = False
     missing_cells: bool = False
     moments: bool = False
 
@@ -121,6 +125,16 @@ class FitsMany(Protocol[D_contra]):
 
 
 @runtime_checkable
+class AffineAfterLaunch(Protocol):
+    """An estimator that isn't linear in the outcome, but is in the outcomes after the launch given those before it."""
+
+    @property
+    def affine_after_launch(self) -> bool:
+        """Always true."""
+        ...
+
+
+@runtime_checkable
 class ComparesChanges(Protocol[D_contra]):
     """An estimator whose effect is a difference of weighted means of one number per unit."""
 
@@ -138,6 +152,15 @@ class WeighsPeriods(Protocol[D_contra]):
 
     def effects_without(self, data: D_contra) -> FloatArray:
         """Return the effect with each unit left out and the weights held, shape (n_units,); NaN where nothing is left."""
+        ...
+
+
+@runtime_checkable
+class RegressesOnControls(Protocol[D_contra]):
+    """An estimator that predicts the treated mean by regression on the controls' mean over the periods before the launch."""
+
+    def regressions(self, data: D_contra) -> tuple[TimeRegression, TimeRegression | None]:
+        """Return that of the outcome and, where the data have a cost, that of the cost; per treated unit and period."""
         ...
 
 

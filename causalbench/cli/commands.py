@@ -88,6 +88,7 @@ def estimate(
     covariates: Annotated[str | None, typer.Option(help="Columns that trends may depend on, comma separated.")] = None,
     weights: Annotated[str | None, typer.Option(help="Column of unit sizes: the effect per head of them.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Column of clusters that hold several units.")] = None,
+    cost: Annotated[str | None, typer.Option(help="Column of spend, for the incremental return.")] = None,
     denominator: Annotated[str | None, typer.Option(help="Column to divide by: a ratio of sums in every cell.")] = None,
     transform: Annotated[str | None, typer.Option(help="log: effects in log points.")] = None,
     date_format: Annotated[
@@ -112,6 +113,7 @@ def estimate(
         "covariates": names(covariates),
         "weights": weights,
         "cluster": cluster,
+        "cost": cost,
         "date_format": date_format,
         "decimal": decimal,
         "thousands": thousands,

@@ -16,7 +16,7 @@ from causalbench.data.outcome import Reading, cell_values, on_scale, refuse_infi
 from causalbench.data.reduce import Columns, cells, name_cells
 from causalbench.data.sources import Source
 from causalbench.errors import DataError, listing, require_one_of
-from causalbench.values import BoolArray, Finding
+from causalbench.values import BoolArray, Finding, FloatArray
 
 
 def assemble(source: Source, columns: Columns, *, launch: LaunchRule | None, reading: Reading) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule | None, rea
     """
     _require_known(launch, columns, reading)
     findings: list[Finding] = []
-    table = cells(source, columns, summing=reading.summing())
+    table = cells(source, columns, summing=reading.summing(columns))
     _note_numerals(source, columns, findings)
     table["unit"] = _clean_labels(table["unit"], columns.unit, findings)
     table = _with_periods(table, columns, reading.date_format, findings)
@@ -42,6 +42,8 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule | None, rea
     note_gaps(line, findings)
     outcome = _grid(table, units, line)
     _note_missing(table, outcome, columns, findings)
+    cost = None if columns.cost is None else _grid(table, units, line, "cost")
+    _note_empty_cost(table, columns, findings)
     every = np.ones(len(line.periods), dtype=bool)
     keep = every if launch is None else kept_periods(line, treatment, launch, findings)
     treated = np.arange(len(line.periods)) >= treatment.first[:, None]
@@ -52,6 +54,7 @@ def assemble(source: Source, columns: Columns, *, launch: LaunchRule | None, rea
         "covariates": attributes["covariates"][:, keep],
         "outcome": np.ascontiguousarray(outcome[:, keep]),
         "treated": treated[:, keep],
+        "cost": None if cost is None else np.ascontiguousarray(cost[:, keep]),
         "units": units,
         "periods": tuple(period for period, kept in zip(line.periods, keep, strict=True) if kept),
         "metric": reading.metric,
@@ -158,7 +161,11 @@ def _with_periods(
 
 def _merge_cells(table: pd.DataFrame) -> pd.DataFrame:
     """Add up cells whose labels turned out to mean the same period (``7`` and ``7.0``)."""
-    rule = {name: "sum" for name in ("rows", "missing", "infinite", "total", "denominator_total") if name in table}
+    rule = {
+        name: "sum"
+        for name in ("rows", "missing", "infinite", "total", "denominator_total", "cost_total")
+        if name in table
+    }
     rule |= {name: "min" for name in table.columns if name.endswith("low")}
     rule |= {name: "max" for name in table.columns if name.endswith("high")}
     rule |= {name: "sum" for name in table.columns if name.endswith("_missing")}
@@ -193,6 +200,16 @@ def _note_missing(table: pd.DataFrame, outcome: Any, columns: Columns, findings:
         findings.append(Finding(code="CB-D001", severity="warning", message=message, action="missing", count=absent))
 
 
+def _note_empty_cost(table: pd.DataFrame, columns: Columns, findings: list[Finding]) -> None:
+    empty = table[table["cost"].isna()] if columns.cost is not None else table[:0]
+    if len(empty):
+        message = f"column {columns.cost!r} is empty in {len(empty)} cells: {name_cells(empty)}"
+        units = tuple(sorted(empty["unit"].unique()))
+        findings.append(
+            Finding(code="CB-D004", severity="info", message=message, action="missing", count=len(empty), units=units)
+        )
+
+
 def _note_later_launches(units: tuple[str, ...], treated: BoolArray, keep: BoolArray, findings: list[Finding]) -> None:
     """Say which units launched only in periods that were left out, and so count as not treated."""
     hidden: BoolArray = np.asarray(treated.any(axis=1) & ~treated[:, keep].any(axis=1))
@@ -207,8 +224,8 @@ def _note_later_launches(units: tuple[str, ...], treated: BoolArray, keep: BoolA
         )
 
 
-def _grid(table: pd.DataFrame, units: tuple[str, ...], line: Timeline) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _grid(table: pd.DataFrame, units: tuple[str, ...], line: Timeline, name: str = "value") -> FloatArray:
     row, column = place(table, units, line.periods)
-    outcome = np.full((len(units), len(line.periods)), np.nan)
-    outcome[row, column] = table["value"].to_numpy(dtype=float)
-    return outcome
+    grid = np.full((len(units), len(line.periods)), np.nan)
+    grid[row, column] = table[name].to_numpy(dtype=float)
+    return grid

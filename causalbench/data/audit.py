@@ -34,6 +34,8 @@ def audit(panel: Panel, requires: Requirements, *, method: str, on_missing: OnMi
     require_one_of("on_missing", on_missing, get_args(OnMissing))
     _refuse_unused_columns(panel, requires, method)
     findings = list(panel.findings)
+    _note_unused_cost(panel, requires, method, findings)
+    panel = panel if requires.cost else replace(panel, cost=None)
     repaired = _with_missing_kept(panel, requires, method, findings) if on_missing == "keep" else None
     repaired = repaired or _without_missing(panel, on_missing, findings)
     repaired = _without_constant_units(repaired, requires, findings)
@@ -152,8 +154,22 @@ def _judge_constant_treated(panel: Panel, findings: list[Finding]) -> None:
         )
 
 
+def _note_unused_cost(panel: Panel, requires: Requirements, method: str, findings: list[Finding]) -> None:
+    if panel.cost is None or requires.cost:
+        return
+    message = f"the study names a cost, {method} doesn't use it"
+    action = "left aside: time-based-regression, geo-based-regression and trimmed-match give the return on it"
+    findings.append(Finding(code="CB-D066", severity="info", message=message, action=action))
+
+
+def _missing(panel: Panel) -> BoolArray:
+    """Which cells lack an outcome, or a cost where there is one; shape (n_units, n_periods)."""
+    missing: BoolArray = np.isnan(panel.outcome)
+    return missing if panel.cost is None else missing | np.isnan(panel.cost)
+
+
 def _without_missing(panel: Panel, rule: OnMissing, findings: list[Finding]) -> Panel:
-    missing = np.isnan(panel.outcome)
+    missing = _missing(panel)
     if not missing.any():
         return panel
     rows, columns = np.flatnonzero(missing.any(axis=1)), np.flatnonzero(missing.any(axis=0))
@@ -206,7 +222,7 @@ def _without_missing(panel: Panel, rule: OnMissing, findings: list[Finding]) -> 
 
 
 def _drop_units(panel: Panel) -> Panel:
-    complete: BoolArray = ~np.asarray(np.isnan(panel.outcome).any(axis=1))
+    complete: BoolArray = ~np.asarray(_missing(panel).any(axis=1))
     if not (complete & panel.ever_treated).any():
         raise DataError(
             f"every treated unit has missing cells ({listing(panel.treated_units)}), so dropping units leaves none",
@@ -217,7 +233,7 @@ def _drop_units(panel: Panel) -> Panel:
 
 
 def _drop_periods(panel: Panel) -> Panel:
-    complete: BoolArray = ~np.asarray(np.isnan(panel.outcome).any(axis=0))
+    complete: BoolArray = ~np.asarray(_missing(panel).any(axis=0))
     if not complete[: panel.n_pre].any() or not complete[panel.n_pre :].any():
         raise DataError(
             "no period before or none after the launch is complete, so dropping periods leaves nothing to compare",
@@ -236,32 +252,43 @@ def _drop_periods(panel: Panel) -> Panel:
 
 
 def _zero(panel: Panel) -> Panel:
-    return replace(panel, outcome=np.nan_to_num(panel.outcome, nan=0.0))
+    cost = None if panel.cost is None else np.nan_to_num(panel.cost, nan=0.0)
+    return replace(panel, outcome=np.nan_to_num(panel.outcome, nan=0.0), cost=cost)
 
 
 def _interpolate(panel: Panel) -> Panel:
     """Fill in linearly between neighbours in time, on one side of the launch only."""
-    outcome = panel.outcome.copy()
-    position = _calendar_position(panel.periods)
-    stuck = []
-    for i, launch in enumerate(np.minimum(panel.first_treated, panel.n_pre)):
-        for side in (slice(0, launch), slice(launch, None)):
-            values, when = outcome[i, side], position[side]
-            known = np.flatnonzero(~np.isnan(values))
-            holes = np.flatnonzero(np.isnan(values))
-            if len(holes) and (not len(known) or holes[0] < known[0] or holes[-1] > known[-1]):
-                stuck.append(panel.units[i])
-            elif len(holes):
-                outcome[i, np.arange(len(panel.periods))[side][holes]] = np.interp(
-                    when[holes], when[known], values[known]
-                )
+    outcome, stuck = _interpolated(panel, panel.outcome)
+    cost = panel.cost
+    if cost is not None:
+        cost, more = _interpolated(panel, cost)
+        stuck += more
     if stuck:
         raise DataError(
             f"cells at the edge of the data or of the launch can't be interpolated: {listing(dict.fromkeys(stuck))}",
             code="CB-D001",
             remedy='choose on_missing = "drop_unit" or "drop_period"',
         )
-    return replace(panel, outcome=outcome)
+    return replace(panel, outcome=outcome, cost=cost)
+
+
+def _interpolated(panel: Panel, cells: FloatArray) -> tuple[FloatArray, list[str]]:
+    """Return the filled cells, and the units with cells at an edge, which have no neighbour on one side."""
+    filled = cells.copy()
+    position = _calendar_position(panel.periods)
+    stuck: list[str] = []
+    for i, launch in enumerate(np.minimum(panel.first_treated, panel.n_pre)):
+        for side in (slice(0, launch), slice(launch, None)):
+            values, when = filled[i, side], position[side]
+            known = np.flatnonzero(~np.isnan(values))
+            holes = np.flatnonzero(np.isnan(values))
+            if len(holes) and (not len(known) or holes[0] < known[0] or holes[-1] > known[-1]):
+                stuck.append(panel.units[i])
+            elif len(holes):
+                filled[i, np.arange(len(panel.periods))[side][holes]] = np.interp(
+                    when[holes], when[known], values[known]
+                )
+    return filled, stuck
 
 
 def _calendar_position(periods: Sequence[Period]) -> FloatArray:

@@ -53,9 +53,11 @@ class Reading:
                 remedy='leave aggregate out, it is "sum"',
             )
 
-    def summing(self) -> bool:
+    def summing(self, columns: Columns) -> bool:
         """Tell whether any cell may be a sum or mean of several rows."""
-        return self.on_duplicate in ("sum", "mean") if self.grain == "cell" else self.aggregate != "count"
+        if self.grain == "cell":
+            return self.on_duplicate in ("sum", "mean")
+        return self.aggregate != "count" or bool(columns.summed())
 
     def effect_scale(self, columns: Columns) -> Scale:
         """Return the scale on which effects are measured."""
@@ -63,11 +65,11 @@ class Reading:
 
 
 def refuse_infinite(table: pd.DataFrame, columns: Columns) -> None:
-    """Refuse infinite values of the outcome or its denominator, by cell."""
+    """Refuse infinite values of the outcome, its denominator or the cost, by cell."""
     counts = {columns.outcome: table["infinite"]}
-    if columns.denominator is not None:
-        ends = table[["denominator_low", "denominator_high"]].to_numpy(dtype=float, na_value=np.nan)
-        counts[columns.denominator] = pd.Series(np.isinf(ends).any(axis=1).astype(int), index=table.index)
+    for role in columns.summed():
+        ends = table[[f"{role}_low", f"{role}_high"]].to_numpy(dtype=float, na_value=np.nan)
+        counts[getattr(columns, role)] = pd.Series(np.isinf(ends).any(axis=1).astype(int), index=table.index)
     for column, count in counts.items():
         bad = table[count > 0]
         if len(bad):
@@ -79,10 +81,12 @@ def refuse_infinite(table: pd.DataFrame, columns: Columns) -> None:
 
 
 def cell_values(table: pd.DataFrame, columns: Columns, reading: Reading, findings: list[Finding]) -> pd.DataFrame:
-    """Return the table with ``value``, and ``over`` where there is a denominator; NaN in cells with an empty row."""
+    """Return the table with ``value``, and ``over`` and ``cost`` where there are such columns; NaN in cells with an empty row."""
     if reading.grain == "event":
         full = (table["missing"] == 0) | (reading.aggregate == "count")
-        parts = {role: _aggregated(table, role, reading.aggregate) for role in _roles(columns)}
+        parts = {
+            role: _aggregated(table, role, "sum" if role == "cost" else reading.aggregate) for role in _roles(columns)
+        }
     else:
         full = table["missing"] == 0
         rule = _rule_for_repeated(table, columns, reading.on_duplicate, findings)
@@ -91,8 +95,9 @@ def cell_values(table: pd.DataFrame, columns: Columns, reading: Reading, finding
         }
     if columns.denominator is not None:
         full &= table["denominator_missing"] == 0
-    names = {"outcome": "value", "denominator": "over"}
-    return table.assign(**{names[role]: values.where(full) for role, values in parts.items()})
+    known = {"outcome": full, "denominator": full, "cost": table["cost_missing"] == 0 if "cost" in parts else full}
+    names = {"outcome": "value", "denominator": "over", "cost": "cost"}
+    return table.assign(**{names[role]: values.where(known[role]) for role, values in parts.items()})
 
 
 def on_scale(table: pd.DataFrame, columns: Columns, reading: Reading, findings: list[Finding]) -> pd.Series[float]:
@@ -121,7 +126,7 @@ def on_scale(table: pd.DataFrame, columns: Columns, reading: Reading, findings: 
 
 
 def _roles(columns: Columns) -> tuple[str, ...]:
-    return ("outcome",) if columns.denominator is None else ("outcome", "denominator")
+    return ("outcome", *columns.summed())
 
 
 def _low(table: pd.DataFrame, role: str) -> pd.Series[float]:
@@ -167,7 +172,7 @@ def _rule_for_repeated(
 def _refuse_duplicates(repeated: pd.DataFrame, conflicting: pd.DataFrame, columns: Columns, rule: str) -> None:
     if rule in ("sum", "mean") or (rule == "exact" and conflicting.empty):
         return
-    what = repr(columns.outcome) + (f" or {columns.denominator!r}" if columns.denominator else "")
+    what = " or ".join(repr(columns.named()[role]) for role in _roles(columns))
     if conflicting.empty:
         raise DataError(
             f"{len(repeated)} cells stand twice with the same {what}: {name_cells(repeated)}",

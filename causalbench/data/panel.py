@@ -49,6 +49,8 @@ class Panel:
         Size of each unit in a population-weighted effect, shape (n_units,), positive; None: every unit counts the same.
     cluster
         Label of the cluster that each unit belongs to; None: units are independent of each other.
+    cost
+        What was spent in each cell, shape (n_units, n_periods), in money; NaN where it isn't known. None: no cost was read.
     findings
         What was met and changed while the panel was built.
     excluded
@@ -73,6 +75,7 @@ class Panel:
     covariate_names: tuple[str, ...] = ()
     weights: FloatArray | None = None
     cluster: tuple[str, ...] | None = None
+    cost: FloatArray | None = None
     findings: tuple[Finding, ...] = field(default=())
     excluded: tuple[str, ...] = field(default=())
 
@@ -87,6 +90,10 @@ class Panel:
             object.__setattr__(self, "weights", frozen_array(self.weights, shape=shape[:1], name="weights"))
             if not np.isfinite(self.weights).all() or self.weights.min() <= 0:
                 raise ValueError("weights must be positive")
+        if self.cost is not None:
+            object.__setattr__(self, "cost", frozen_array(self.cost, shape=shape, name="cost"))
+            if np.isinf(self.cost).any():
+                raise ValueError("the cost must be finite or NaN")
         if self.cluster is not None and len(self.cluster) != len(self.units):
             raise ValueError("every unit needs a cluster")
         if len(set(self.units)) != len(self.units):
@@ -126,6 +133,7 @@ class Panel:
         covariates: Iterable[str] = (),
         weights: str | None = None,
         cluster: str | None = None,
+        cost: str | None = None,
     ) -> Self:
         """Build a panel from a long table; aggregation runs in the table's own engine.
 
@@ -173,6 +181,8 @@ class Panel:
             Column with each unit's size, for a population-weighted effect; constant within a unit.
         cluster
             Column with the cluster of each unit, such as its state; constant within a unit.
+        cost
+            Column with what was spent in each row, summed like the outcome; methods that use it give the incremental return.
 
         Raises
         ------
@@ -206,6 +216,7 @@ class Panel:
                     covariates=_names(covariates) or (),
                     weights=weights,
                     cluster=cluster,
+                    cost=cost,
                     numerals=Numerals(decimal=decimal, thousands=thousands) if decimal or thousands else None,
                 ),
                 launch=LaunchRule(
@@ -377,6 +388,8 @@ class Panel:
             content += digest(self.covariate_names).encode() + self.covariates.tobytes()
         if self.weights is not None:
             content += self.weights.tobytes()
+        if self.cost is not None:
+            content += b"cost" + self.cost.tobytes()
         return digest(content if self.cluster is None else content + digest(self.cluster).encode())
 
     def index(self, units: Iterable[str]) -> IntArray:
@@ -421,6 +434,7 @@ class Panel:
             outcome=self.outcome[np.ix_(rows, columns)],
             treated=self.treated[np.ix_(rows, columns)],
             covariates=self.covariates[np.ix_(rows, columns)],
+            cost=None if self.cost is None else self.cost[np.ix_(rows, columns)],
             weights=None if self.weights is None else self.weights[rows],
             cluster=None
             if self.cluster is None

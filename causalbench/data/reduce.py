@@ -28,7 +28,8 @@ Grain = Literal["cell", "event"]
 class Columns:
     """Which columns of a table play which role, and how numbers are written in those that are text.
 
-    With a ``denominator`` the outcome of a cell is the sum of ``outcome`` over the sum of ``denominator``.
+    With a ``denominator`` the outcome of a cell is the sum of ``outcome`` over the sum of ``denominator``. The ``cost`` of a
+    cell is reduced like its outcome: summed over the rows of events, whatever the outcome's own aggregate.
     """
 
     unit: str
@@ -40,6 +41,7 @@ class Columns:
     covariates: tuple[str, ...] = ()
     weights: str | None = None
     cluster: str | None = None
+    cost: str | None = None
     numerals: Numerals | None = None
 
     def __post_init__(self) -> None:
@@ -57,7 +59,7 @@ class Columns:
 
     def named(self) -> dict[str, str]:
         """Return the roles in use and their columns; covariates are numbered."""
-        roles = ("unit", "period", "outcome", "denominator", "cohort", "treatment", "weights", "cluster")
+        roles = ("unit", "period", "outcome", "denominator", "cohort", "treatment", "weights", "cluster", "cost")
         single = {role: column for role in roles if (column := getattr(self, role)) is not None}
         return single | {f"covariate_{i}": column for i, column in enumerate(self.covariates)}
 
@@ -68,8 +70,12 @@ class Columns:
     def numeric(self) -> dict[str, str]:
         """Return the roles that need numbers, and their columns."""
         named = self.named().items()
-        single = ("outcome", "denominator", "weights")
+        single = ("outcome", "denominator", "weights", "cost")
         return {role: column for role, column in named if role in single or role.startswith("covariate_")}
+
+    def summed(self) -> tuple[str, ...]:
+        """Return the roles in use, besides the outcome, whose rows may be summed."""
+        return tuple(role for role in ("denominator", "cost") if getattr(self, role) is not None)
 
     def as_text(self) -> tuple[str, ...]:
         """Return the columns of a text file whose numbers only the study's own way of writing may read."""
@@ -91,8 +97,9 @@ def cells(source: Source, columns: Columns, *, summing: bool) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per raw (unit, period) with ``rows``, ``missing``, ``infinite``, ``low``, ``high`` and, when summing, ``total`` of
-        the outcome and, for each column carried along (denominator, launch, covariates, weights, cluster), ``<role>_low``,
-        ``<role>_high`` and ``<role>_missing``; when summing, also ``denominator_total``. In no particular order.
+        the outcome and, for each column carried along (denominator, launch, covariates, weights, cluster, cost),
+        ``<role>_low``, ``<role>_high`` and ``<role>_missing``; when summing, also ``denominator_total`` and ``cost_total``.
+        In no particular order.
 
     Raises
     ------
@@ -146,8 +153,8 @@ def prepared(source: Source, columns: Columns, written: tuple[str, ...]) -> nw.L
     for role in written:
         frame = as_numbers(frame, f"__{role}", columns.numerals or Numerals())
     frame = frame.with_columns(nw.col("__outcome").cast(nw.Float64).alias("__value"))
-    if columns.denominator is not None:
-        frame = frame.with_columns(nw.col("__denominator").cast(nw.Float64))
+    for role in columns.summed():
+        frame = frame.with_columns(nw.col(f"__{role}").cast(nw.Float64))
     schema = frame.collect_schema()
     for role in columns.carried():
         cell = nw.col(f"__{role}")
@@ -178,7 +185,7 @@ def _by_role(source: Source, columns: Columns) -> nw.LazyFrame[Any]:
 
 def _grids(prepared: nw.LazyFrame[Any], source: Source, columns: Columns) -> dict[str, float]:
     """Return for each column to be summed a step, a power of two, of which every value is at most 2**32 multiples."""
-    roles = {"outcome": "__value"} | ({} if columns.denominator is None else {"denominator": "__denominator"})
+    roles = {"outcome": "__value"} | {role: f"__{role}" for role in columns.summed()}
     extremes = {
         f"{role}_{side}": getattr(nw.col(name), side)() for role, name in roles.items() for side in ("min", "max")
     }

@@ -76,6 +76,7 @@ class Data(Table):
     covariates: tuple[Name, ...] = ()
     weights: Name | None = None
     cluster: Name | None = None
+    cost: Name | None = None
 
 
 class Metric(Table):

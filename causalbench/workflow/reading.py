@@ -56,6 +56,7 @@ def _columns(data: Data, metric: Metric, *, cohort: str | None = None, treatment
         covariates=data.covariates,
         weights=data.weights,
         cluster=data.cluster,
+        cost=None if data.cost == metric.column else data.cost,  # a metric of its own: what the launch did to spend
         numerals=Numerals(decimal=data.decimal, thousands=data.thousands) if data.decimal or data.thousands else None,
     )
 
@@ -108,7 +109,7 @@ def read_moments(study: Study, metric: Metric) -> CohortMoments:
 def suits_moments(study: Study, metric: Metric) -> bool:
     """Tell whether a table is too long for a panel, and nothing in the study needs single cells."""
     data, by_column = study.data, study.launch.units is None
-    plain = not (data.covariates or data.weights or data.cluster or metric.denominator or metric.transform)
+    plain = not (data.covariates or data.weights or data.cluster or data.cost or metric.denominator or metric.transform)
     simple = data.grain == "cell" and data.on_duplicate == "error" and data.on_missing in ("error", "drop_unit")
     if not (by_column and plain and simple and study.method.inference in (None, "cluster")):
         return False
