@@ -14,7 +14,7 @@ from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError, listing
 from causalbench.numerics.inversion import compared, needed_draws, rank_set
 from causalbench.numerics.resampling import arrangements, n_arrangements
-from causalbench.protocols import Estimator, FitsMany
+from causalbench.protocols import AffineAfterLaunch, Estimator, FitsMany
 from causalbench.values import Fit, FloatArray, IntArray, Interval, MethodCard, Uncertainty
 
 _ENUMERATED = 20_000
@@ -32,6 +32,8 @@ class Permutation:
 
     .. math:: p(\tau) = \frac1{|\mathcal D|} \#\{D' : |a_{D'} - c_{D'}\tau| \ge |\hat\tau - \tau|\},
 
+    (for an estimator whose line or weights are fitted to outcomes before the launch alone, :math:`c_{D'}` is what the estimate
+    loses when an effect of one is taken off the treated cells, which is the same for every effect);
     each draw contributes one interval of :math:`\tau` around :math:`\hat\tau`, and the set of effects with
     :math:`p > \alpha` is found by sorting their ends, without a grid (Fisher's sharp null; Rosenbaum 2002, section 2.6).
     An assignment keeps how many units launch when, and permutes which; with clusters above units whole clusters swap
@@ -107,7 +109,9 @@ def _cluster_launches(data: Panel) -> IntArray:
 
 
 def _refit(estimator: FitsMany[Panel], data: Panel, assignments: Iterable[IntArray]) -> tuple[FloatArray, FloatArray]:
-    """Return the estimate of every assignment, and the estimator applied to the actual treatment itself."""
+    """Return the estimate of every assignment, and what it loses per unit of a constant effect taken off the treated cells."""
+    if isinstance(estimator, AffineAfterLaunch):
+        return _refit_shifted(estimator, data, assignments)
     # What all units share in a period changes no estimate; without it ties stay ties at any level of the outcome.
     missing = np.isnan(data.outcome)
     common = np.nanmean(data.outcome, axis=0) if missing.any() else data.outcome.mean(axis=0)
@@ -119,3 +123,18 @@ def _refit(estimator: FitsMany[Panel], data: Panel, assignments: Iterable[IntArr
         effects += [refit.effect for refit in estimator.fit_many(centred, launches)]
         slopes += [refit.effect for refit in estimator.fit_many(indicator, launches)]
     return np.array(effects), np.array(slopes)
+
+
+def _refit_shifted(
+    estimator: FitsMany[Panel], data: Panel, assignments: Iterable[IntArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Take an effect of the size of the data off the treated cells and see what every estimate loses."""
+    size = float(np.ptp(data.outcome))
+    lowered = replace(data, outcome=data.outcome - size * data.treated)
+    effects, less = [], []
+    for rows in assignments:
+        launches = rows[:, data.cluster_codes]
+        effects += [refit.effect for refit in estimator.fit_many(data, launches)]
+        less += [refit.effect for refit in estimator.fit_many(lowered, launches)]
+    found = np.array(effects)
+    return found, (found - np.array(less)) / size
