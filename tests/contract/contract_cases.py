@@ -122,6 +122,7 @@ TESTS = [case for case in CASES if case.inference != "posterior"]
 # Methods that an effect common to all units in a period does not leave alone, and why.
 FEELS_PERIOD_EFFECTS = {
     "causal-impact": "it follows the treated units' own past, and its coefficients of the donors need not sum to one",
+    "time-based-regression": "its slope need not be one",
 }
 
 

@@ -35,6 +35,7 @@ TOLERANCE = {
     # At most a point above nominal with persistent gaps refused: benchmarks/results/inference_sizes.md.
     "placebo-in-time": 0.01,
     "t-test": 0.01,
+    "predictive-t": 0.01,  # benchmarks/results/inference_sizes.md
     "prediction": 0.0,  # bounds, not quantiles
     "refined-placebo": 0.01,  # guaranteed for 2 of 12 units, and in these panels for fewer
 }
@@ -51,6 +52,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "posterior": {"n_units": 12, "n_treated": 1, "n_periods": 60, "n_post": 10},
     "placebo-in-time": {"n_units": 12, "n_treated": 1, "n_periods": 60, "n_post": 8},
     "t-test": {"n_units": 12, "n_treated": 1, "n_periods": 60, "n_post": 10},
+    "predictive-t": {"n_units": 12, "n_treated": 1, "n_periods": 60, "n_post": 10},
     "prediction": {"n_units": 7, "n_treated": 1, "n_periods": 40, "n_post": 4},
     "refined-placebo": {"n_units": 12, "n_treated": 1, "n_periods": 30, "n_post": 5},
 }
