@@ -437,11 +437,11 @@ def _sentences(
 
 def _departure_sentences(departures: Sequence[Departure]) -> list[str]:
     verbs: dict[Kind, str] = {
-        "not-planned": "got a treatment that wasn't planned for them",
-        "not-delivered": "didn't get the treatment planned for them",
+        "not-planned": "got a treatment that wasn't planned there",
+        "not-delivered": "didn't get the treatment planned there",
         "wrong-cell": "got another cell's treatment",
-        "missing": "are planned and not in the data (merged, renamed or dropped)",
-        "new": "are in the data and not in the plan",
+        "missing": "planned, but not in the data (merged, renamed or dropped)",
+        "new": "in the data, but not in the plan",
     }
     said = []
     for kind, verb in verbs.items():
