@@ -53,6 +53,34 @@ def audit(panel: Panel, requires: Requirements, *, method: str, on_missing: OnMi
     )
 
 
+def audit_history(panel: Panel, *, on_missing: OnMissing = "error") -> tuple[Panel, tuple[Finding, ...]]:
+    """Return a history in which nobody is treated yet as a design may use it, and what was found and changed on the way.
+
+    Raises
+    ------
+    DataError
+        If cells are missing and no rule says what to do, or the rule leaves nothing.
+    """
+    require_one_of("on_missing", on_missing, get_args(OnMissing))
+    missing = int(np.isnan(panel.outcome).sum())
+    if missing and on_missing == "keep":
+        raise DataError(
+            f"a design needs every cell, {missing} of {panel.outcome.size} are missing",
+            code="CB-D001",
+            remedy='choose another on_missing, such as "drop_unit"',
+        )
+    findings = list(panel.findings)
+    repaired = _without_missing(panel, on_missing, findings)
+    flat = tuple(unit for unit, same in zip(repaired.units, _constant(repaired), strict=True) if same)
+    if flat:
+        message = f"{len(flat)} markets never vary: {listing(flat)}"
+        findings.append(
+            Finding(code="CB-D028", severity="warning", message=message, action="kept", count=len(flat), units=flat)
+        )
+    note_outliers(panel, findings)
+    return repaired, tuple(findings)
+
+
 def audit_moments(moments: CohortMoments, requires: Requirements, *, method: str) -> Audit:
     """Hold cohort moments against what an estimator needs; repairs were made where the moments come from.
 
@@ -223,9 +251,11 @@ def _without_missing(panel: Panel, rule: OnMissing, findings: list[Finding]) -> 
 
 def _drop_units(panel: Panel) -> Panel:
     complete: BoolArray = ~np.asarray(_missing(panel).any(axis=1))
-    if not (complete & panel.ever_treated).any():
+    needed = panel.ever_treated if panel.n_treated else np.ones(len(panel.units), dtype=bool)
+    if not (complete & needed).any():
+        who = f"treated unit has missing cells ({listing(panel.treated_units)})" if panel.n_treated else "unit has missing cells"
         raise DataError(
-            f"every treated unit has missing cells ({listing(panel.treated_units)}), so dropping units leaves none",
+            f"every {who}, so dropping units leaves none",
             code="CB-D001",
             remedy='choose another on_missing, such as "drop_period"',
         )
@@ -234,9 +264,11 @@ def _drop_units(panel: Panel) -> Panel:
 
 def _drop_periods(panel: Panel) -> Panel:
     complete: BoolArray = ~np.asarray(_missing(panel).any(axis=0))
-    if not complete[: panel.n_pre].any() or not complete[panel.n_pre :].any():
+    if not complete[: panel.n_pre].any() or (panel.n_post and not complete[panel.n_pre :].any()):
         raise DataError(
-            "no period before or none after the launch is complete, so dropping periods leaves nothing to compare",
+            "no period before or none after the launch is complete, so dropping periods leaves nothing to compare"
+            if panel.n_post
+            else "no period is complete, so dropping periods leaves none",
             code="CB-D001",
             remedy='choose another on_missing, such as "drop_unit"',
         )
