@@ -90,11 +90,15 @@ class Switchback(Table):
 class Test(Table):
     """``[geo.test]``: how the test ran, for ``geo analyze``; the cells come from a ``ledger`` or from ``cells``.
 
+    A switchback has a ``schedule`` (schedule.csv) instead, and may name the ``ledger`` of its design as well; ``actual`` then
+    is ``on``, ``1`` or ``true`` where a market was switched on.
+
     ``actual`` is a column of the table: in each row the name of the cell whose treatment the market really got then,
     ``control`` or empty for none. ``pairs`` is a column of ``markets``.
     """
 
     ledger: Name | None = None
+    schedule: Name | None = None
     cells: Mapping[str, Names] | None = None
     controls: Names | None = None
     start: Moment | None = None
@@ -260,6 +264,9 @@ def _geo_contradictions(geo: Mapping[str, Any]) -> Iterator[Contradiction]:
         yield from _buffer_contradictions(geo["buffer"], geo)
     if isinstance(geo.get("test"), Mapping):
         yield from _test_contradictions(geo["test"])
+        if ("schedule" in geo["test"]) != ("switchback" in geo):
+            problem = "schedule and [geo.switchback] belong together: the schedule of a switchback is how its test ran"
+            yield "[geo.test]", ("geo.test",), problem
 
 
 def _buffer_contradictions(buffer: Mapping[str, Any], geo: Mapping[str, Any]) -> Iterator[Contradiction]:
@@ -275,7 +282,9 @@ def _buffer_contradictions(buffer: Mapping[str, Any], geo: Mapping[str, Any]) ->
 
 
 def _test_contradictions(test: Mapping[str, Any]) -> Iterator[Contradiction]:
-    if ("ledger" in test) == ("cells" in test):
+    if "schedule" in test and "cells" in test:
+        yield "[geo.test]", ("geo.test",), "a schedule says who was on when, so there are no cells"
+    if "schedule" not in test and ("ledger" in test) == ("cells" in test):
         yield "[geo.test]", ("geo.test",), "give either a ledger (design.json) or the cells with their markets"
     if "start" not in test:
         yield "[geo.test]", ("geo.test",), "start is missing: the first period of the test"
