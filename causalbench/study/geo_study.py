@@ -91,7 +91,7 @@ class Test(Table):
     """``[geo.test]``: how the test ran, for ``geo analyze``; the cells come from a ``ledger`` or from ``cells``.
 
     A switchback has a ``schedule`` (schedule.csv) instead, and may name the ``ledger`` of its design as well; ``actual`` then
-    is ``on``, ``1`` or ``true`` where a market was switched on.
+    is a column of 0 and 1.
 
     ``actual`` is a column of the table: in each row the name of the cell whose treatment the market really got then,
     ``control`` or empty for none. ``pairs`` is a column of ``markets``.
