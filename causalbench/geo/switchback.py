@@ -23,6 +23,9 @@ from causalbench.errors import DataError, RefusalError, listing
 from causalbench.numerics.schedules import balanced_rows, draw_balanced, n_schedules
 from causalbench.values import BoolArray, FloatArray, IntArray, frozen_array
 
+COLUMNS = ("unit", "pair", "block", "first", "last", "read_from", "on")
+"""Columns of schedule.csv."""
+
 ENUMERATED = 20_000
 """Up to this many admissible schedules all of them are compared."""
 
@@ -125,7 +128,10 @@ class SwitchbackDesign:
         return means
 
     def rows(self, schedule: BoolArray, units: Iterable[str]) -> list[dict[str, Any]]:
-        """Return a schedule as a table, one row per market and block; periods are counted from 1 at the start of the test."""
+        """Return a schedule as a table, one row per market and block.
+
+        Periods are counted from 1 at the start of the test; those before ``read_from`` are the washout.
+        """
         return [
             {
                 "unit": unit,
@@ -133,6 +139,7 @@ class SwitchbackDesign:
                 "block": b + 1,
                 "first": b * self.block + 1,
                 "last": (b + 1) * self.block,
+                "read_from": b * self.block + self.washout + 1,
                 "on": int(schedule[i, b]),
             }
             for i, unit in enumerate(units)
@@ -149,16 +156,10 @@ class SwitchbackDesign:
 
 def schedule_digest(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return the SHA-256 of a schedule's rows, by which a readout recognises it."""
-    kept = sorted(
-        (str(row["unit"]), int(row["pair"]), int(row["block"]), int(row["first"]), int(row["last"]), int(row["on"]))
-        for row in rows
-    )
-    return digest(kept)
+    return digest(sorted((str(row["unit"]), *(int(row[key]) for key in COLUMNS[1:])) for row in rows))
 
 
-def schedule_of(
-    rows: Iterable[Mapping[str, Any]], units: tuple[str, ...], *, washout: int
-) -> tuple[SwitchbackDesign, BoolArray]:
+def schedule_of(rows: Iterable[Mapping[str, Any]], units: tuple[str, ...]) -> tuple[SwitchbackDesign, BoolArray]:
     """Read a schedule's rows back; returns the design and the schedule, shape (n_units, n_blocks), markets as in ``units``.
 
     Raises
@@ -166,7 +167,7 @@ def schedule_of(
     DataError
         If markets differ, rows are missing or doubled, blocks are uneven, or the schedule is none that the design admits.
     """
-    table = [{key: row[key] if key == "unit" else int(row[key]) for key in _COLUMNS} for row in rows]
+    table = _whole_numbers(rows)
     names = {str(row["unit"]) for row in table}
     if strange := sorted(names ^ set(units)):
         raise DataError(
@@ -176,8 +177,13 @@ def schedule_of(
     n_blocks = max(row["block"] for row in table)
     if len(table) != len(units) * n_blocks or len({(row["unit"], row["block"]) for row in table}) < len(table):
         raise DataError(f"the schedule has {len(table)} rows, {len(units)} markets in {n_blocks} blocks need one each")
-    block = table[0]["last"] - table[0]["first"] + 1
-    if any((row["first"], row["last"]) != ((row["block"] - 1) * block + 1, row["block"] * block) for row in table):
+    block, washout = table[0]["last"] - table[0]["first"] + 1, table[0]["read_from"] - table[0]["first"]
+    expected = {row["block"]: (row["block"] - 1) * block + 1 for row in table}
+    if any(
+        (row["first"], row["last"], row["read_from"])
+        != (expected[row["block"]], expected[row["block"]] + block - 1, expected[row["block"]] + washout)
+        for row in table
+    ):
         raise DataError(
             "the schedule's blocks don't follow each other in equal lengths", remedy="don't edit schedule.csv"
         )
@@ -198,7 +204,19 @@ def schedule_of(
     return design, schedule
 
 
-_COLUMNS = ("unit", "pair", "block", "first", "last", "on")
+def _whole_numbers(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    try:
+        table = [{"unit": str(row["unit"]), **{key: int(row[key]) for key in COLUMNS[1:]}} for row in rows]
+    except KeyError as error:
+        raise DataError(
+            f"the schedule has no column {error}",
+            remedy=f"its columns are {', '.join(COLUMNS)}, as geo design writes them",
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the schedule holds something that is no whole number: {error}") from None
+    if not table:
+        raise DataError("the schedule has no rows", remedy="give schedule.csv as geo design writes it")
+    return table
 
 
 def paired(history: Panel) -> IntArray:

@@ -386,7 +386,7 @@ def test_schedule_survives_its_table_in_any_order_of_rows() -> None:
     units = ("a", "b", "c", "d", "e", "f")
     schedule, rows = rows_of(design_of(), units)
     shuffled = [{key: str(value) for key, value in row.items()} for row in rows[::-1]]
-    design, found = schedule_of(shuffled, units, washout=1)
+    design, found = schedule_of(shuffled, units)
     assert (found == schedule).all()
     assert (design.block, design.n_blocks, design.washout) == (4, 6, 1)
     assert schedule_digest(shuffled) == schedule_digest(rows)
@@ -408,13 +408,16 @@ def test_schedule_survives_its_table_in_any_order_of_rows() -> None:
             "differ in 2 markets: a, z",
         ),
         (lambda rows: [row | {"pair": 0} for row in rows], "at most two markets"),
+        (lambda rows: [{k: v for k, v in row.items() if k != "on"} for row in rows], "no column 'on'"),
+        (lambda rows: [rows[0] | {"on": "yes"}, *rows[1:]], "no whole number"),
+        (lambda rows: rows[:0], "no rows"),
     ],
 )
 def test_edited_schedules_are_refused(change: Any, says: str) -> None:
     units = ("a", "b", "c", "d", "e", "f")
     _, rows = rows_of(design_of(), units)
     with pytest.raises(DataError, match=says):
-        schedule_of(change(rows), units, washout=1)
+        schedule_of(change(rows), units)
 
 
 def test_plans_that_switch_nothing_are_refused() -> None:
