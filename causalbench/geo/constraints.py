@@ -299,6 +299,10 @@ class Constraints:
         """
         return Split(cells=self.completed(treated)[0])
 
+    def apart(self, cells: IntArray) -> BoolArray:
+        """Tell which markets aren't near a treated one, shape (n_splits, n_units)."""
+        return ~self._near_treated(np.atleast_2d(cells))
+
     def violations(self, split: Split) -> tuple[str, ...]:
         """Say which rules a split breaks, one sentence each with rule and market; empty for an admissible one."""
         if split.n_cells > self.n_cells:
