@@ -173,6 +173,15 @@ class ImposesNull(Protocol[D_contra]):
         ...
 
 
+@runtime_checkable
+class LiftsTreated(Protocol[D_contra]):
+    """An estimator that imposes no effect on many lifted versions of the same data at once."""
+
+    def lifted_residuals(self, data: D_contra, lifts: FloatArray) -> FloatArray:
+        """Return residuals of the treated mean under no effect, shape (n_lifts, n_periods), one row per relative lift."""
+        ...
+
+
 class Inference(Protocol[D]):
     """Quantifies the uncertainty of one fit."""
 

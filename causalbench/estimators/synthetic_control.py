@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -340,12 +340,27 @@ class SyntheticControl:
         RefusalError
             With ``match`` other than ``outcomes``.
         """
+        post = (np.arange(len(data.periods)) >= data.n_pre).astype(float)
+        return self._refitted(data, -np.asarray(effects, dtype=float)[:, None] * post)
+
+    def lifted_residuals(self, data: Panel, lifts: FloatArray) -> FloatArray:
+        """Residuals over all periods under no effect, shape (n_lifts, n_periods), had the treated outcomes been lifted.
+
+        Each lift is a share of the outcome itself, in the treated cells; weights are refitted, as :meth:`null_residuals` does.
+        """
+        if self.treated_units == "each":
+            panels = (replace(data, outcome=data.outcome * (1 + lift * data.treated)) for lift in lifts.tolist())
+            return np.concatenate([self.null_residuals(panel, np.zeros(1)) for panel in panels])
+        raised = (data.outcome * data.treated)[data.ever_treated].mean(axis=0)
+        return self._refitted(data, np.asarray(lifts, dtype=float)[:, None] * raised)
+
+    def _refitted(self, data: Panel, moves: FloatArray) -> FloatArray:
+        """Refit to all periods with each move, shape (n_moves, n_periods), added to every treated series; mean residuals."""
         data = self.sample(data)
         self._require_refit_to_all_periods(data)
         periods = slice(0, len(data.periods))
         series = self._centred(data.outcome, periods)
-        post = (np.arange(len(data.periods)) >= data.n_pre).astype(float)
-        post = self._centred(post[None], periods)[0]
+        moves = self._centred(moves, periods)
         treated = data.ever_treated
         levels = series[treated] if self.treated_units == "each" else series[treated].mean(axis=0)[None]
         shares = np.eye(len(series))[treated] if self.treated_units == "each" else (treated / treated.sum())[None]
@@ -354,9 +369,9 @@ class SyntheticControl:
         shift = np.median(donors, axis=0)
         donors = donors - shift
         gram = donors @ donors.T
-        total = np.zeros((len(np.asarray(effects)), len(data.periods)))
+        total = np.zeros(moves.shape)
         for p, level in enumerate(levels):
-            targets = level - shift - np.asarray(effects, dtype=float)[:, None] * post
+            targets = level - shift + moves
             cross, square = targets @ donors.T, (targets**2).sum(axis=1)
             tilt = None
             if penalty is not None:
