@@ -15,15 +15,15 @@ from causalbench.inference.conformal import cyclic_p_values
 from causalbench.numerics.inversion import needed_draws
 from causalbench.numerics.persistence import persistence, persistence_limit
 from causalbench.numerics.window_scan import required_from_lines
-from causalbench.protocols import Estimator, FitsMany, ImposesNull
-from causalbench.values import Fit, FloatArray, IntArray, rejects
+from causalbench.protocols import Estimator, FitsMany, ImposesNull, LiftsTreated
+from causalbench.values import BoolArray, Fit, FloatArray, IntArray, rejects
 
-Test = Callable[[Panel], bool]
-"""Tells whether the planned analysis of a panel rejects no effect."""
+Test = Callable[[FloatArray], BoolArray]
+"""Tells for relative effects, signed so that positive is the expected direction, whether the planned analysis finds them."""
 
 _TOPS = (64.0, 1024.0, 16384.0)
 _RUNGS = (32.0, 16.0, 8.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0, -0.5, -1.0, -2.0, -4.0, -8.0, -16.0)
-_BISECTIONS = 12
+_ROUNDS = 4
 _LARGEST_LOSS = 0.999
 _PROBE = 0.1
 _TIE = 1e-9
@@ -84,53 +84,44 @@ def window_panel(
 def required_effect(
     panel: Panel, *, estimator: Estimator[Panel], inference: str, level: float, sign: int, rng: np.random.Generator
 ) -> Required:
-    """Find the effect from which on the planned test rejects, by a ladder from above and bisection.
+    """Find the effect from which on the planned test rejects, by a ladder whose last step is divided again and again.
 
     The ladder's rungs are multiples of the noise, the standard deviation of the gap before the window over the treated
-    outcome. The largest rung that isn't rejected and the rejected one above it are bisected to 1 part in 4,096.
+    outcome. The step between the largest rung that isn't found and the one above is halved twelve times.
     """
     data = estimator.sample(panel)
     try:
         fit = estimator.fit(data)
         _require_answer(data, fit, inference)
-        test = _test_of(estimator, inference, level, rng)
-        none = test(data)
+        found = _test_of(data, estimator, inference, level=level, sign=sign, rng=rng)
+        (none,) = found(np.zeros(1))
     except RefusalError:
         return Required(effect=np.inf, rejects_nothing=False, persistence=np.nan, refused=True)
     gap = fit.path.effect[: data.n_pre]
     memory = persistence(gap, scale=float(fit.path.observed.std()))
-    level_of = abs(float(fit.path.observed[data.n_pre :].mean()))
-    unit = float(gap.std()) / level_of if data.scale != "log" and level_of > 0 else float(gap.std())
-
-    def found(effect: float) -> bool:
-        return none if effect == 0 else test(lifted(data, sign * effect))
-
+    outcome = abs(float(fit.path.observed[data.n_pre :].mean()))
+    unit = float(gap.std()) / outcome if data.scale != "log" and outcome > 0 else float(gap.std())
     effect = _edge(found, max(unit, 1e-6), most=_LARGEST_LOSS if sign < 0 else np.inf)
-    return Required(effect=effect, rejects_nothing=none, persistence=memory)
+    return Required(effect=effect, rejects_nothing=bool(none), persistence=memory)
 
 
-def _edge(found: Callable[[float], bool], unit: float, *, most: float) -> float:
-    """Return the smallest effect above which every rung is found."""
-    up = next((top * unit for top in _TOPS if top * unit < most and found(top * unit)), np.inf)
+def _edge(found: Test, unit: float, *, most: float) -> float:
+    """Return the effect from which on every rung is found, up to the first large one that is."""
+    tops = (min(unit * top, most) for top in _TOPS)
+    up = next((top for top in tops if found(np.array([top]))[0]), np.inf)
     if not np.isfinite(up):
-        if not np.isfinite(most) or not found(most):
-            return np.inf
-        up = most
-    for rung in _RUNGS:
-        down = max(rung * unit, -_LARGEST_LOSS)
-        if down >= up:
-            continue
-        if not found(down):
-            return _bisected(found, up, down)
-        up = down
-    return up
-
-
-def _bisected(found: Callable[[float], bool], up: float, down: float) -> float:
-    for _ in range(_BISECTIONS):
-        middle = (up + down) / 2
-        up, down = (middle, down) if found(middle) else (up, middle)
-    return up
+        return up
+    rungs = np.unique(np.clip(unit * np.array(_RUNGS), -_LARGEST_LOSS, up))
+    passed = found(rungs)
+    if passed.all():
+        return float(rungs[0])
+    for _ in range(_ROUNDS):
+        k = int(np.flatnonzero(~passed)[-1])
+        if k == len(rungs) - 1:
+            return up
+        rungs = np.linspace(rungs[k], rungs[k + 1], 9)
+        passed = np.concatenate([[False], found(rungs[1:-1]), [True]])
+    return float(rungs[int(np.flatnonzero(~passed)[-1]) + 1])
 
 
 def _require_answer(data: Panel, fit: Fit, inference: str) -> None:
@@ -142,30 +133,62 @@ def _require_answer(data: Panel, fit: Fit, inference: str) -> None:
         raise RefusalError("the gap before the window is too persistent")
 
 
-def _test_of(estimator: Estimator[Panel], inference: str, level: float, rng: np.random.Generator) -> Test:
+def _test_of(
+    data: Panel, estimator: Estimator[Panel], inference: str, *, level: float, sign: int, rng: np.random.Generator
+) -> Test:
     """Return the planned test: for ``conformal`` its p-value at no effect alone, else the inference itself."""
+    if inference == "conformal" and isinstance(estimator, LiftsTreated) and data.scale != "log":
+        return _together(data, estimator, level=level, sign=sign)
     if inference == "conformal" and isinstance(estimator, ImposesNull):
-        imposes: ImposesNull[Panel] = estimator
-
-        def conformal(data: Panel) -> bool:
-            residuals = imposes.null_residuals(data, np.zeros(1))
-            scale = float(data.outcome[:, : data.n_pre].std())
-            return rejects(float(cyclic_p_values(residuals, data.n_post, scale=scale)[0]), level)
-
-        return conformal
+        return _refitted(data, estimator, level=level, sign=sign)
     planned = INFERENCES.create(inference)
-    state = rng.bit_generator.state
+    seed = int(rng.integers(2**32))
 
-    def asked(data: Panel) -> bool:
+    def finds(effect: float) -> bool:
         # Every lift meets the same draws, so that a rejection isn't lost to luck.
-        same = np.random.Generator(type(rng.bit_generator)())
-        same.bit_generator.state = state
-        answer = planned.infer(estimator, data, estimator.fit(data), level=level, rng=same)
+        panel = lifted(data, sign * effect)
+        same = np.random.default_rng(seed)
+        answer = planned.infer(estimator, panel, estimator.fit(panel), level=level, rng=same)
         if answer.p_value is not None:
             return rejects(answer.p_value, level)
         return answer.interval is not None and not answer.interval.contains(0.0)
 
-    return asked
+    return _one_by_one(finds)
+
+
+def _together(data: Panel, estimator: LiftsTreated[Panel], *, level: float, sign: int) -> Test:
+    scale = float(data.outcome[:, : data.n_pre].std())
+
+    def found(effects: FloatArray) -> BoolArray:
+        residuals = estimator.lifted_residuals(data, sign * effects)
+        p_values = cyclic_p_values(residuals, data.n_post, scale=scale)
+        return np.array([rejects(float(p), level) for p in p_values])
+
+    return found
+
+
+def _refitted(data: Panel, estimator: ImposesNull[Panel], *, level: float, sign: int) -> Test:
+    scale = float(data.outcome[:, : data.n_pre].std())
+
+    def finds(effect: float) -> bool:
+        residuals = estimator.null_residuals(lifted(data, sign * effect), np.zeros(1))
+        return rejects(float(cyclic_p_values(residuals, data.n_post, scale=scale)[0]), level)
+
+    return _one_by_one(finds)
+
+
+def _one_by_one(finds: Callable[[float], bool]) -> Test:
+    """Test effects from above, down to the first that isn't found: those below it needn't be asked."""
+
+    def found(effects: FloatArray) -> BoolArray:
+        passed = np.zeros(len(effects), dtype=bool)
+        for k in np.argsort(-effects):
+            passed[k] = finds(float(effects[k]))
+            if not passed[k]:
+                break
+        return passed
+
+    return found
 
 
 def required_by_draws(
