@@ -9,7 +9,7 @@ market counts the same; where outcomes add up, they are shares of the market's m
 With weights :math:`w_d` of schedule d, :math:`p(\tau) = \#\{d : |w_d Y - \tau w_d D| \ge |\hat\tau - \tau|\} / n`, where D is the
 actual schedule. p(0) is exact whatever carries over, since without any effect nothing does. The set of a constant effect
 needs effects that are gone after the washout; :func:`carry_over_test` asks the data about that. (Randomization tests
-of switchbacks: Bojinov, Simchi-Levi, Zhao 2023, Management Science 69, 3759-3777.)
+of switchbacks: Bojinov, Simchi-Levi, Zhao 2023, Management Science, arXiv:2009.00148.)
 """
 
 from __future__ import annotations
