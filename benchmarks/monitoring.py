@@ -106,8 +106,9 @@ def page(n_nulls: int, n_panels: int) -> Iterator[str]:
     yield f"40 markets, 20 treated by lot, 60 periods before, looks after 7, 14, 21 and 28; {N_POOL:,} draws of the design;"
     yield f"family error 5%. {n_nulls:,} nulls a row, Monte Carlo error {error:.4f} at 5%. Naive: stop at the first look with"
     yield "p <= .05 by the permutation test of that look alone. Fixed: one look at the end. Exact: the largest share of the"
-    yield "design's own draws that stops in any of these nulls, which is the family error given the data, without Monte Carlo error.\n"
-    yield "| autocorrelation | stopped by look 1 | look 2 | look 3 | look 4 = family error | exact, at most | naive family error | fixed |"
+    yield "design's own draws that stops in any of these nulls: the family error given the data, without Monte Carlo error.\n"
+    heads = ("autocorrelation", "stopped by look 1", "look 2", "look 3", "look 4 = family error", "exact, at most")
+    yield f"| {' | '.join((*heads, 'naive family error', 'fixed'))} |"
     yield "|---:|---:|---:|---:|---:|---:|---:|---:|"
     for rho in PERSISTENCE:
         row = nulls(rho, n_nulls)

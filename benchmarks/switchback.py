@@ -160,8 +160,8 @@ def page(n_nulls: int, n_panels: int) -> Iterator[str]:
                 f"| {row['carry']:.3f} |"
             )
     yield f"\n20 markets, autocorrelation .5, {n_panels} panels a row. For each panel the plan is played on its history; the"
-    yield "effect that it claims to find in 80% is then put into the periods after, carrying over as stated. Bias: share of the effect"
-    yield "that the estimate adds or loses. Coverage: of the 90% set, whose model has no carry-over after the washout. Check:"
+    yield "effect that it claims to find in 80% is then put into the periods after, carrying over as stated. Bias: share of"
+    yield "the effect that the estimate adds or loses. Coverage: of the 90% set, whose model has no carry-over after the washout. Check:"
     yield "share of tests in which the carry-over check fails (p <= .05).\n"
     heads = (
         "carry-over",
@@ -186,7 +186,8 @@ def page(n_nulls: int, n_panels: int) -> Iterator[str]:
             yield (
                 f"| {carry_over:g} | {block} | {washout} | {row['mde']:.2%} | {row['claimed']:.3f} "
                 f"| {row['delivered']:.3f}{mark} | {row['delivered_error']:.3f} | {row['bias']:+.3f} "
-                f"| {row['delivered_bias']:+.3f} | {row['delivered_bias_error']:.3f} | {row['coverage']:.3f} | {row['carry']:.3f} |"
+                f"| {row['delivered_bias']:+.3f} | {row['delivered_bias_error']:.3f} | {row['coverage']:.3f} "
+                f"| {row['carry']:.3f} |"
             )
     error = math.sqrt(sum(row["delivered_error"] ** 2 for row in rows)) / len(rows)
     claimed, delivered = (float(np.mean([row[name] for row in rows])) for name in ("claimed", "delivered"))
