@@ -161,8 +161,8 @@ def page(n_nulls: int, n_panels: int) -> Iterator[str]:
             )
     yield f"\n20 markets, autocorrelation .5, {n_panels} panels a row. For each panel the plan is played on its history; the"
     yield "effect that it claims to find in 80% is then put into the periods after, carrying over as stated. Bias: share of"
-    yield "the effect that the estimate adds or loses. Coverage: of the 90% set, whose model has no carry-over after the washout. Check:"
-    yield "share of tests in which the carry-over check fails (p <= .05).\n"
+    yield "the effect that the estimate adds or loses. Coverage: of the 90% set, whose model has no carry-over after the"
+    yield "washout. Check: share of tests in which the carry-over check fails (p <= .05).\n"
     heads = (
         "carry-over",
         "block",
