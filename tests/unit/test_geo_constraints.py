@@ -1,4 +1,4 @@
-"""The language of constraints: what it admits, what it says is wrong, and which rules it names when they contradict each other."""
+"""The language of constraints: what it admits, what it says is wrong, and which rules it names as contradicting each other."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def all_cells(n: int, n_cells: int) -> np.ndarray:
 def is_admissible(geo: Geo, history: Panel, near: np.ndarray, cells: np.ndarray) -> bool:
     """The rules as sentences, one split at a time: slow and obvious."""
     total = history.outcome.sum()
-    members = {name: {u for u, c in zip(history.units, cells, strict=True) if c == k + 1} for k, name in enumerate(geo.cells)}
+    members = {
+        name: {u for u, c in zip(history.units, cells, strict=True) if c == k + 1} for k, name in enumerate(geo.cells)
+    }
     members["control"] = {u for u, c in zip(history.units, cells, strict=True) if c == 0}
     treated = set().union(*(members[name] for name in geo.cells))
 
@@ -108,7 +110,12 @@ def studies(draw: Any) -> tuple[Geo, Panel, np.ndarray]:
         "smallest_worthwhile_effect": draw(st.none() | st.just(0.1)),
         "durations": (14, 10),
         "quotas": [
-            {"column": "region", "value": "west", "min": draw(st.integers(0, 2)), "max": draw(st.none() | st.integers(1, 2))}
+            {
+                "column": "region",
+                "value": "west",
+                "min": draw(st.integers(0, 2)),
+                "max": draw(st.none() | st.integers(1, 2)),
+            }
             | ({"cell": cells[0]} if draw(st.booleans()) else {})
             for _ in range(draw(st.integers(0, 1)))
         ],
@@ -209,7 +216,13 @@ FOUR = history_of([[8.0, 9, 7, 8], [4, 5, 3, 4], [2, 1, 3, 2], [2, 3, 1, 2]])
             ["include of control (a)", "include of control (b)", "max_controls 1"],
         ),
         (
-            {"budget": 2.0, "cost_per_incremental": 1.0, "smallest_worthwhile_effect": 0.1, "durations": (10,), "include": ("a",)},
+            {
+                "budget": 2.0,
+                "cost_per_incremental": 1.0,
+                "smallest_worthwhile_effect": 0.1,
+                "durations": (10,),
+                "include": ("a",),
+            },
             ["include (a)", "budget 2 at an effect of 0.1 over 10 periods"],
         ),
     ],
@@ -312,7 +325,9 @@ def test_a_quota_needs_the_table_its_column_and_its_value() -> None:
     with pytest.raises(DataError, match=r"region 'wets' \(did you mean 'west'\?\)"):
         Constraints.compile(geo, FOUR, markets=table_of(FOUR))
     with pytest.raises(DataError, match=r"no column 'regoin' \(did you mean 'region'\?\)"):
-        Constraints.compile(Geo.model_validate({"quotas": ({**quota, "column": "regoin"},)}), FOUR, markets=table_of(FOUR))
+        Constraints.compile(
+            Geo.model_validate({"quotas": ({**quota, "column": "regoin"},)}), FOUR, markets=table_of(FOUR)
+        )
 
 
 def test_the_cheapest_feasible_split_is_found() -> None:

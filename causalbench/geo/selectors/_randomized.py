@@ -31,15 +31,20 @@ class Randomized:
         raise NotImplementedError
 
     def designs(self, limits: Constraints, outcome: FloatArray) -> Iterator[Strata]:
-        """Yield a design for each of ``market_counts``; without them, the one that treats as many markets as it can."""
+        """Yield a design for each of ``market_counts``; without them, the one that treats most and is often admissible."""
+        counts = limits.market_counts
         most = int(takes_part(limits).sum()) // (limits.n_cells + 1)
-        for count in limits.market_counts or range(max(most, 1), 0, -1):
+        for count in counts or range(max(most, 1), 0, -1):
             strata = self.strata_of(limits, outcome, members_of(limits, outcome, count))
             labels = shared_out(limits, strata, count)
-            if labels is not None:
-                yield Strata.of(limits, strata, labels)
-                if limits.market_counts is None:
-                    return
+            if labels is None:
+                continue
+            design = Strata.of(limits, strata, labels)
+            if counts is not None:
+                yield design
+            elif design.often_admissible:
+                yield design
+                return
 
     def acceptance_rule(self, strata: Strata, outcome: FloatArray) -> Accept | None:
         """Return which assignments are accepted, the same rule at every call; None: all admissible ones."""

@@ -33,6 +33,7 @@ RAREST = 1e-3
 """Designs of which a smaller share is admissible are refused: nobody could draw from them, or trust that they were drawn."""
 
 _BLOCK = 2_000
+_JUDGED, _OFTEN = 400, 0.01
 _LISTED_IN_STRATUM = 2_000
 _SELDOM = ("min_share", "max_share", "budget", "quotas")
 
@@ -126,12 +127,13 @@ class Strata:
         good = np.concatenate([self._tried(_BLOCK, rng, accept)[1] for _ in range(5)])
         return Count(value=total * float(good.mean()), exact=False)
 
-    def acceptance(self, n_tried: int, rng: Generator) -> float:
-        """Return the share of orders of the labels that every rule admits, from ``n_tried`` of them; 0 where none fits."""
+    @property
+    def often_admissible(self) -> bool:
+        """Whether more than one in a hundred orders of the labels satisfies every rule, judged by 400 of them."""
         try:
-            return float(self._tried(n_tried, rng, None)[1].mean())
+            return float(self._tried(_JUDGED, np.random.default_rng(0), None)[1].mean()) > _OFTEN
         except RefusalError:
-            return 0.0
+            return False
 
     def realised(self, cells: IntArray) -> IntArray:
         """Leave out the controls that are near a treated market, shape (n_assignments, n_units)."""
@@ -176,6 +178,8 @@ class Strata:
         markets, free, labels = parts
         if n_arrangements(labels) > LISTED:
             return None
+        if not len(labels):
+            return self._whole(markets, free, np.empty((1, 0), dtype=np.int64))
         rows = np.vstack(list(arrangements(labels, limit=LISTED, n_drawn=0, rng=np.random.default_rng(0))))
         return self._whole(markets, free, rows[self._fits(markets, free, rows)])
 

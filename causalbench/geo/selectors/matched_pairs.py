@@ -11,14 +11,13 @@ import numpy as np
 
 from causalbench.geo.constraints import Constraints
 from causalbench.geo.selectors._randomized import Randomized, path_distances, takes_part
-from causalbench.geo.selectors._strata import RAREST, Strata, numbered, shared_out
+from causalbench.geo.selectors._strata import Strata, numbered, shared_out
 from causalbench.geo.split import CONTROL
 from causalbench.values import BoolArray, FloatArray, IntArray
 
 _NEIGHBOURS = 40
 _ALL_PAIRS = 300
 _UNIT = 10**9
-_TRIED = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +77,17 @@ class MatchedPairs(Randomized):
         if (_must_be_treated(limits) & ~np.isin(np.arange(len(outcome)), np.concatenate([*blocks, []]))).any():
             return
         most = len(blocks) if limits.max_controls is None else min(len(blocks), limits.max_controls)
-        for count in limits.market_counts or (most,):
+        for count in limits.market_counts or range(most, 0, -1):
+            design = None
             if len(needed) <= count <= most:
                 design = _kept(limits, blocks, count, distances, outcome.mean(axis=1))
-                if design is not None:
-                    yield design
+            if design is None:
+                continue
+            if limits.market_counts is not None:
+                yield design
+            elif design.often_admissible:
+                yield design
+                return
 
 
 def _kept(
@@ -104,7 +109,7 @@ def _kept(
             continue
         design = Strata.of(limits, strata, labels)
         first = first or design
-        if design.acceptance(_TRIED, np.random.default_rng(0)) > 10 * RAREST:
+        if design.often_admissible:
             return design
     return first
 
