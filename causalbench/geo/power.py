@@ -116,14 +116,14 @@ class Power:
         """Return the power claimed at a relative effect, given as a size."""
         if self.law is None:
             return float((self.required <= effect + 1e-12).sum()) / (len(self.required) + 1)
-        return self.reachable * self.law.probability(effect)
+        return self.reachable * self.law.probability(effect) if math.isfinite(self.law.spread) else 0.0
 
     def effect_for(self, power: float) -> float | None:
         """Return the smallest relative effect that is found with this power; None where none is."""
         if self.law is None:
             place = math.ceil(power * (len(self.required) + 1) - 1e-9)
             return float(self.effects[place - 1]) if place <= len(self.effects) else None
-        if power >= self.reachable or not np.isfinite(self.law.spread):
+        if power >= self.reachable or not math.isfinite(self.law.spread):
             return None
         return max(self.law.quantile(power / self.reachable), 0.0)
 

@@ -237,9 +237,7 @@ def required_by_draws(
     return tuple(found)
 
 
-def _estimates(
-    history: Panel, draws: IntArray, cell: int, start: int, estimator: Estimator[Panel]
-) -> FloatArray:
+def _estimates(history: Panel, draws: IntArray, cell: int, start: int, estimator: Estimator[Panel]) -> FloatArray:
     """Estimate the effect on one cell under every draw, together where all draws take the same markets."""
     taking = draws[0] >= CONTROL
     together = ((draws >= CONTROL) == taking).all() and ((draws <= CONTROL) | (draws == cell)).all()

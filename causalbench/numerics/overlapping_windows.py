@@ -91,10 +91,6 @@ def predictive(values: FloatArray, starts: IntArray, duration: int, phi: float) 
     df = trace**2 / float((centred * centred.T).sum())
     of_mean = float(correlation.mean())
     square = float(((values - values.mean()) ** 2).sum()) / trace
-    return (
-        Predictive(
-            centre=float(values.mean()), spread=float(np.sqrt(square * (1 + of_mean))), df=df, n_effective=1 / of_mean
-        )
-        if n > 1
-        else Predictive(centre=float(values[0]), spread=np.inf, df=1.0, n_effective=1.0)
+    return Predictive(
+        centre=float(values.mean()), spread=float(np.sqrt(square * (1 + of_mean))), df=df, n_effective=1 / of_mean
     )
