@@ -84,7 +84,6 @@ def predictive(values: FloatArray, starts: IntArray, duration: int, phi: float) 
     >>> round(law.df, 6), law.centre, round(law.spread**2, 6)
     (3.0, 2.5, 2.083333)
     """
-    n = len(values)
     correlation = overlap_correlation(starts, duration, phi)
     centred = correlation - correlation.mean(axis=0)
     trace = float(np.trace(centred))
