@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,16 +11,11 @@ from numpy.random import Generator
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
 from causalbench.inference._dates import require_one_date
+from causalbench.inference._scan import FAR, scan
 from causalbench.inference._time import require_memory
 from causalbench.protocols import Estimator, ImposesNull
 from causalbench.values import Fit, FloatArray, Interval, MethodCard, Uncertainty, rejects
 
-_GRID = 241
-_DOUBLINGS = 12
-_BISECTIONS = 30
-_REACH = 4.0
-_FAR = 1e6
-_DISTANT = 60
 _DRAWN = 1_999
 
 
@@ -108,23 +102,23 @@ class Conformal:
 
         spread = max(float(fit.path.effect[: data.n_pre].std()), abs(fit.effect), 1e-9 * scale)
         # The p of effects far beyond anything the data know: what the test gives when nothing is left to doubt.
-        far = p_values(fit.effect + _FAR * spread * np.array([-1.0, 1.0]))
+        far = p_values(fit.effect + FAR * spread * np.array([-1.0, 1.0]))
         smallest = float(far.min())
         bounded = all(rejects(float(p), level) for p in far)
-        scan = _scan(p_values, centre=fit.effect, spread=spread, level=level, bounded=bounded)
+        found = scan(p_values, centre=fit.effect, spread=spread, level=level, bounded=bounded)
         warnings = []
-        if not np.isfinite([end for segment in scan.segments for end in segment]).all():
+        if not np.isfinite([end for segment in found.segments for end in segment]).all():
             warnings.append(
                 f"unbounded: with {len(data.periods)} periods even effects far beyond the data have p = {smallest:.3g}"
             )
-        if not scan.segments:
+        if not found.segments:
             warnings.append("misfit: every constant effect scanned is rejected")
         return Uncertainty(
-            interval=Interval(segments=scan.segments, level=level, kind="conformal"),
-            p_value=scan.p_zero,
+            interval=Interval(segments=found.segments, level=level, kind="conformal"),
+            p_value=found.p_zero,
             detail={
-                "largest_p": scan.largest_p,
-                "p_maximising_effect": scan.best,
+                "largest_p": found.largest_p,
+                "p_maximising_effect": found.best,
                 "smallest_p": smallest,
                 "persistence": remembered,
             },
@@ -170,54 +164,3 @@ def _drawn_periods(n_periods: int, n_post: int, rng: Generator) -> FloatArray:
     chosen = np.zeros((_DRAWN, n_periods))
     np.put_along_axis(chosen, drawn, 1.0, axis=1)
     return chosen
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scan:
-    segments: tuple[tuple[float, float], ...]
-    p_zero: float
-    largest_p: float
-    best: float
-
-
-def _scan(
-    p_values: Callable[[FloatArray], FloatArray], *, centre: float, spread: float, level: float, bounded: bool
-) -> _Scan:
-    """Widen around the estimate until both ends are rejected, scan a grid, bisect every change.
-
-    Where effects far away aren't rejected there is nothing to widen to; the grid then thins out towards them.
-    """
-    reach, distant = _REACH * spread, np.empty(0)
-    if not bounded:
-        distant = np.geomspace(_REACH, _FAR, _DISTANT)[1:] * spread
-    for _ in range(_DOUBLINGS if bounded else 0):
-        ends = p_values(np.array([centre - reach, centre + reach]))
-        if all(rejects(float(p), level) for p in ends):
-            break
-        reach *= 2
-    near = np.linspace(centre - reach, centre + reach, _GRID)
-    grid = np.unique(np.concatenate([near, centre - distant, centre + distant, [0.0, centre]]))
-    p = p_values(grid)
-    accepted = np.array([not rejects(float(value), level) for value in p])
-    plateau = np.flatnonzero(p == p.max())
-    first = plateau[0]
-    last = first + int(np.argmin(np.append(p[first:] == p.max(), False))) - 1
-    changes = np.flatnonzero(accepted[1:] != accepted[:-1])
-    inside, outside = (np.where(accepted[changes] == side, grid[changes], grid[changes + 1]) for side in (True, False))
-    for _ in range(_BISECTIONS):
-        if not len(changes):
-            break
-        middle = (inside + outside) / 2
-        keep = np.array([not rejects(float(value), level) for value in p_values(middle)])
-        inside, outside = np.where(keep, middle, inside), np.where(keep, outside, middle)
-    edges = [float(edge) for edge in inside]
-    if accepted[0]:
-        edges.insert(0, -np.inf)
-    if accepted[-1]:
-        edges.append(np.inf)
-    return _Scan(
-        segments=tuple(zip(edges[::2], edges[1::2], strict=True)),
-        p_zero=float(p[np.searchsorted(grid, 0.0)]),
-        largest_p=float(p.max()),
-        best=float((grid[first] + grid[last]) / 2),
-    )
