@@ -61,10 +61,14 @@ class Case:
 
 
 def needs_columns(method: str) -> bool:
-    """Tell whether a method has an option without a default, which names a column: it has a contract test of its own."""
-    return any(field.default is dataclasses.MISSING for field in dataclasses.fields(ESTIMATORS.load(method)))
+    """Tell whether a method has an option without a default, which names a column, or needs clusters: held in tests/unit."""
+    return method in NEED_CLUSTERS or any(
+        field.default is dataclasses.MISSING for field in dataclasses.fields(ESTIMATORS.load(method))
+    )
 
 
+# Methods whose units come in clusters that no panel here has, and whose inferences need them.
+NEED_CLUSTERS = {"trimmed-match"}
 METHODS = [method for method in ESTIMATORS.names() if not needs_columns(method)]
 
 
@@ -123,7 +127,11 @@ TESTS = [case for case in CASES if case.inference != "posterior"]
 FEELS_PERIOD_EFFECTS = {
     "causal-impact": "it follows the treated units' own past, and its coefficients of the donors need not sum to one",
     "time-based-regression": "its slope need not be one",
+    "geo-based-regression": "it weighs units by their level",
 }
+
+# Methods that a constant added to every cell does not leave alone, and why.
+FEELS_LEVELS = {"geo-based-regression": "it weighs units by their level"}
 
 
 def moderate_panel(seed: int = 4, *, effect: float = 1.0) -> Panel:

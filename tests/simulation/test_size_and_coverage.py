@@ -61,7 +61,9 @@ CHOICES: dict[str, tuple[dict[str, Any], ...]] = {
     "placebo-rank": ({}, {"statistic": "effect"}),
 }
 # Triple differences need a column that says who is eligible, and are simulated with their own tests.
-METHODS = [method for method in ESTIMATORS.names() if method != "triple-differences"]
+# So are those that weigh units by their size, or take pairs: the panels here have neither (test_geo_estimators.py).
+ELSEWHERE = {"triple-differences", "geo-based-regression", "trimmed-match"}
+METHODS = [method for method in ESTIMATORS.names() if method not in ELSEWHERE]
 CASES = [
     (method, inference, options)
     for method in METHODS
