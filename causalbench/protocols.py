@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 from numpy.random import Generator
 
 from causalbench.numerics.time_regression import TimeRegression
+from causalbench.numerics.trimmed_pairs import Pairs
 from causalbench.values import CheckResult, Estimate, Fit, FloatArray, IntArray, MethodCard, Uncertainty
 
 D = TypeVar("D")
@@ -161,6 +162,15 @@ class RegressesOnControls(Protocol[D_contra]):
 
     def regressions(self, data: D_contra) -> tuple[TimeRegression, TimeRegression | None]:
         """Return that of the outcome and, where the data have a cost, that of the cost; per treated unit and period."""
+        ...
+
+
+@runtime_checkable
+class ComparesPairs(Protocol[D_contra]):
+    """An estimator of differences between the treated and the control unit of every pair."""
+
+    def pairs(self, data: D_contra) -> tuple[Pairs, float]:
+        """Return the differences of all pairs, and the effect per unit and period that a ratio of one stands for."""
         ...
 
 
