@@ -115,7 +115,7 @@ def claims(n_units: int, rho: float, carry_over: float, plan: tuple[int, int], n
             design,
             level=LEVEL,
             carry_over=carry_over,
-            n_windows=5,
+            n_windows=4,
             relative=True,
             rng=rng,
         )

@@ -203,8 +203,10 @@ def _required(noise: FloatArray, slopes: FloatArray, actual: int, needed: int) -
     scale = float(np.abs(noise).max())
     slack = (_SLACK * scale) ** 2 + 2 * _SLACK * scale * np.abs(noise)
     found = rank_set(slopes**2 - gain**2, 2 * (noise * slopes - own * gain), noise**2 - own**2 + slack, scale=scale)
-    segments = found.segments(needed)
-    return segments[-1][1] if segments else -np.inf
+    lower, upper = np.sort(found.lower), np.sort(found.upper)
+    depth = np.searchsorted(lower, upper, side="right") - np.searchsorted(upper, upper, side="left")
+    deep = np.flatnonzero(depth >= needed)
+    return float(upper[deep[-1]]) if len(deep) else -np.inf
 
 
 def candidates(

@@ -138,8 +138,9 @@ def analyse_schedule(
     relative = before is not None and is_relative(before)
     outcome = relative_outcome(used.outcome, before) if before is not None else used.outcome
     pool = design.pool(schedule, n_draws=N_DRAWS, rng=rng)
-    value, uncertainty = _tested(design.block_means(outcome[:, start:]), pool, design, level=level)
-    checks = tuple(_carry_over_checks(outcome[:, start:], pool, design, value))
+    weights = contrast_weights(pool, by_period=design.by_period).reshape(len(pool), -1)
+    value, uncertainty = _tested(design.block_means(outcome[:, start:]), pool, design, weights, level=level)
+    checks = tuple(_carry_over_checks(outcome[:, start:], pool, design, weights, value=value))
     on = schedule.sum(axis=1) * design.block
     level_of = before.outcome.mean(axis=1) if before is not None and relative else np.ones(len(on))
     return SwitchbackResult(
@@ -156,9 +157,8 @@ def analyse_schedule(
 
 
 def _tested(
-    blocks: FloatArray, pool: BoolArray, design: SwitchbackDesign, *, level: float
+    blocks: FloatArray, pool: BoolArray, design: SwitchbackDesign, weights: FloatArray, *, level: float
 ) -> tuple[float, Uncertainty]:
-    weights = contrast_weights(pool, by_period=design.by_period).reshape(len(pool), -1)
     effects, slopes = weights @ _centred(blocks, design).ravel(), weights @ pool[0].ravel().astype(float)
     scale, actual = float(np.abs(effects).max()), float(effects[0])
     slack = (_SLACK * scale) ** 2 + 2 * _SLACK * scale * np.abs(effects)
@@ -181,17 +181,28 @@ def _centred(blocks: FloatArray, design: SwitchbackDesign) -> FloatArray:
 
 
 def _carry_over_checks(
-    outcome: FloatArray, pool: BoolArray, design: SwitchbackDesign, value: float
+    outcome: FloatArray, pool: BoolArray, design: SwitchbackDesign, weights: FloatArray, *, value: float
 ) -> Iterator[CheckResult]:
     test = outcome[:, : design.n_periods].reshape(design.n_units, design.n_blocks, design.block)
     kept = test[:, :, design.washout :].mean(axis=2)
+    _, effect = _tested(kept, pool, design, weights, level=1 - _NUISANCE)
+    segments = effect.interval.segments if effect.interval else ()
+    past = carry_over_weights(pool, by_period=design.by_period).reshape(len(pool), -1)
     if design.washout:
-        yield carry_over_test(test[:, :, : design.washout].mean(axis=2), kept, pool, design, value=value, within=True)
-    yield carry_over_test(kept, kept, pool, design, value=value, within=False)
+        early = test[:, :, : design.washout].mean(axis=2)
+        yield carry_over_test(early, pool, design, past, segments=segments, value=value, within=True)
+    yield carry_over_test(kept, pool, design, past, segments=segments, value=value, within=False)
 
 
 def carry_over_test(
-    blocks: FloatArray, kept: FloatArray, pool: BoolArray, design: SwitchbackDesign, *, value: float, within: bool
+    blocks: FloatArray,
+    pool: BoolArray,
+    design: SwitchbackDesign,
+    weights: FloatArray,
+    *,
+    segments: tuple[tuple[float, float], ...],
+    value: float,
+    within: bool,
 ) -> CheckResult:
     r"""Test whether the block before still shows, given the present one.
 
@@ -205,12 +216,14 @@ def carry_over_test(
     ----------
     blocks
         Block means of the periods in question, shape (n_units, n_blocks).
-    kept
-        Block means of the periods that the effect is estimated from.
     pool
         Schedules, the actual one first.
     design
         The plan.
+    weights
+        Those of :func:`~causalbench.numerics.schedules.carry_over_weights`, shape (n_schedules, n_units * n_blocks).
+    segments
+        A 99% set of the effect.
     value
         The estimated effect, which the carry-over is compared with.
     within
@@ -219,11 +232,10 @@ def carry_over_test(
     where = "within the washout" if within else "past the washout" if design.washout else "into the next block"
     name = "carry-over-within-washout" if within else "carry-over"
     question = f"Does the block before still show {where}?"
-    weights = carry_over_weights(pool, by_period=design.by_period).reshape(len(pool), -1)
     if not weights[0].any():
         reason = "the schedule doesn't tell the previous block from the present one"
         return CheckResult(name=name, question=question, verdict="not_evaluable", reason=reason)
-    p_value = _largest_p(blocks, kept, pool, design, weights)
+    p_value = _largest_p(blocks, pool, design, weights, segments)
     if p_value is None:
         reason = f"{len(pool)} schedules allow no bounded 99% set of the effect"
         return CheckResult(name=name, question=question, verdict="not_evaluable", reason=reason)
@@ -251,11 +263,13 @@ def carry_over_test(
 
 
 def _largest_p(
-    blocks: FloatArray, kept: FloatArray, pool: BoolArray, design: SwitchbackDesign, weights: FloatArray
+    blocks: FloatArray,
+    pool: BoolArray,
+    design: SwitchbackDesign,
+    weights: FloatArray,
+    segments: tuple[tuple[float, float], ...],
 ) -> float | None:
     """Return the largest p over the effects of a 99% set, plus .01; None where that set is unbounded."""
-    _, effect = _tested(kept, pool, design, level=1 - _NUISANCE)
-    segments = effect.interval.segments if effect.interval else ()
     if not segments or not np.isfinite(segments).all():
         return None
     statistics, slopes = weights @ _centred(blocks, design).ravel(), weights @ pool[0].ravel().astype(float)
