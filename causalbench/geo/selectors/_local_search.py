@@ -17,7 +17,7 @@ from causalbench.values import BoolArray, FloatArray, IntArray
 Found = dict[tuple[int, ...], tuple[float, float]]
 
 _SHORTLIST = 6
-"""Of all swaps of one market this many are fitted, those with the smallest gap under the weights of before."""
+"""Of all swaps of one market this many are fitted, those with the smallest gap under the weights of before; less per cell."""
 
 _ROUNDS = 50
 
@@ -39,7 +39,8 @@ class LocalSearch:
     sizes
         Numbers of markets per cell, ascending.
     n_starts
-        Starts for each size from a random corner of the admissible splits, beside the one that grows from the size before.
+        Starts for each size from a random corner of the admissible splits, beside the one that grows from the size before;
+        with several cells, divided by their number.
     """
 
     limits: Constraints
@@ -76,7 +77,7 @@ class LocalSearch:
         n, n_cells = len(self.limits.units), self.limits.n_cells
         sized = () if size is None else (self._sized(size),)
         corners = []
-        for start in range(self.n_starts):
+        for start in range(max(1, self.n_starts // n_cells)):
             noise = rng.lognormal(sigma=0.0 if start == 0 else 1.0, size=(n_cells, n))
             costs = np.vstack([np.zeros(n), singles * noise])
             try:
@@ -127,28 +128,35 @@ class LocalSearch:
         cell = int(labels[market])
         if cell <= CONTROL:
             return np.empty((0, len(labels)), dtype=np.int64)
-        free = self.limits.eligible[cell] & (labels <= CONTROL) & (self.limits.forced < CONTROL)
-        entering = np.flatnonzero(free)
-        if len(entering) > _SHORTLIST:
-            gaps = self._gaps_after(labels == cell, self.limits.controls(labels[None])[0], market)
-            entering = entering[np.argsort(gaps[entering], kind="stable")]
-        rows = np.repeat(labels[None], len(entering), axis=0)
-        rows[:, market] = LEFT_OUT
-        rows[np.arange(len(entering)), entering] = cell
+        rows, gaps = self._with_one_more(labels, cell, leaving=market)
+        rows = rows[np.argsort(gaps, kind="stable")]
         # Other cells' markets may change places with this one, too.
         others = np.flatnonzero((labels > CONTROL) & (labels != cell) & self.limits.eligible[cell])
         others = others[self.limits.eligible[labels[others], market] & (self.limits.forced[others] < CONTROL)]
         exchanged = np.repeat(labels[None], len(others), axis=0)
         exchanged[:, market] = labels[others]
         exchanged[np.arange(len(others)), others] = cell
-        return np.vstack([each[self._admitted(each)][:_SHORTLIST] for each in (rows, exchanged)])
+        return np.vstack([each[self._admitted(each)][: self._shortlist] for each in (rows, exchanged)])
 
-    def _gaps_after(self, mine: BoolArray, controls: BoolArray, market: int) -> FloatArray:
-        """Return the relative gap if each market took the place of one, with the weights as they are; shape (n_units,)."""
-        size = mine.sum()
-        weights = self.fit.of_sets(mine[None], controls[None]).weights[0]
+    @property
+    def _shortlist(self) -> int:
+        return max(2, _SHORTLIST // self.limits.n_cells)
+
+    def _with_one_more(self, labels: IntArray, cell: int, *, leaving: int | None) -> tuple[IntArray, FloatArray]:
+        """Return the splits in which a free market joins a cell, and the cell's relative gap with the weights as they are.
+
+        ``leaving`` is a market of the cell that makes room. Shapes (n_markets, n_units) and (n_markets,).
+        """
+        entering = np.flatnonzero(self.limits.eligible[cell] & (labels <= CONTROL) & (self.limits.forced < CONTROL))
+        rows = np.repeat(labels[None], len(entering), axis=0)
+        if leaving is not None:
+            rows[:, leaving] = LEFT_OUT
+        rows[np.arange(len(entering)), entering] = cell
+        mine = labels == cell
+        weights = self.fit.of_sets(mine[None], self.limits.controls(labels[None])).weights[0]
+        size = int(mine.sum()) + (leaving is None)
         rest = (mine / size).astype(float)
-        rest[market] = 0.0
+        rest[[] if leaving is None else leaving] = 0.0
         # A market that enters can't be its own donor: its weight goes to the others in proportion.
         scale = 1.0 / np.maximum(1.0 - weights, 1e-9)
         own = 1.0 / size + scale * weights
@@ -156,25 +164,24 @@ class LocalSearch:
         squares = rest @ treated - 2 * scale * (rest @ donors) + scale**2 * (weights @ donors)
         squares += 2 * own * (treated - scale * donors) + own**2 * np.diag(self.fit.gram)
         levels = rest @ self.fit.levels + self.fit.levels / size
-        relative: FloatArray = np.sqrt(np.maximum(squares, 0.0)) / np.maximum(levels, 1e-300)
-        return relative
+        relative = np.sqrt(np.maximum(squares, 0.0)) / np.maximum(levels, 1e-300)
+        return rows, relative[entering]
 
     def _resized(self, labels: IntArray, found: Found, *, step: int) -> list[IntArray]:
         """Return the best way to give every cell one market more, or one less; empty where none is admissible."""
         rows = labels[None]
         for cell in range(1, self.limits.n_cells + 1):
-            grown = [self._one_more(row, cell) if step > 0 else self._one_less(row, cell) for row in rows]
-            rows = np.vstack(grown)
-            errors = self.fit.of_sets(rows == cell, self.limits.controls(rows)).relative
-            rows = rows[np.argsort(errors, kind="stable")[:_SHORTLIST]]
-        scores, rows = self._fitted(rows[self._admitted(rows)], found)
+            if step > 0:
+                grown = [self._with_one_more(row, cell, leaving=None) for row in rows]
+                rows = np.vstack([each for each, _ in grown])
+                errors = np.concatenate([gaps for _, gaps in grown])
+            else:
+                rows = np.vstack([self._one_less(row, cell) for row in rows])
+                errors = self.fit.of_sets(rows == cell, self.limits.controls(rows)).relative
+            rows = rows[np.argsort(errors, kind="stable")]
+            rows = rows if cell == self.limits.n_cells else rows[: self._shortlist]
+        scores, rows = self._fitted(rows[self._admitted(rows)][: 8 * _SHORTLIST], found)
         return [rows[int(scores.argmin())]] if len(scores) else []
-
-    def _one_more(self, labels: IntArray, cell: int) -> IntArray:
-        entering = np.flatnonzero(self.limits.eligible[cell] & (labels <= CONTROL) & (self.limits.forced < CONTROL))
-        rows = np.repeat(labels[None], len(entering), axis=0)
-        rows[np.arange(len(entering)), entering] = cell
-        return rows
 
     def _one_less(self, labels: IntArray, cell: int) -> IntArray:
         leaving = np.flatnonzero((labels == cell) & (self.limits.forced < CONTROL))

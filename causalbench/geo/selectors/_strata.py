@@ -21,7 +21,7 @@ from causalbench.errors import RefusalError
 from causalbench.geo.constraints import Constraints
 from causalbench.geo.selection import Count
 from causalbench.geo.split import CONTROL, LEFT_OUT
-from causalbench.numerics.resampling import arrangements, n_arrangements
+from causalbench.numerics.resampling import arrangements
 from causalbench.values import BoolArray, FloatArray, IntArray
 
 Accept = Callable[[IntArray], BoolArray]
@@ -116,8 +116,8 @@ class Strata:
             return Count(value=float(len(listed)), exact=True)
         total, exact = 1.0, True
         for stratum in range(self.n_strata):
-            count = self._n_orders(stratum, rng)
-            total, exact = total * count.value, exact and count.exact
+            count = self._allowed_orders(stratum, rng)
+            total, exact = min(total * count.value, 1e300), exact and count.exact
         if (
             accept is None
             and not self.limits.near.any()
@@ -176,7 +176,7 @@ class Strata:
         if parts is None:
             return np.empty((0, int((self.strata == stratum).sum())), dtype=np.int64)
         markets, free, labels = parts
-        if n_arrangements(labels) > LISTED:
+        if _n_orders(labels) > LISTED:
             return None
         if not len(labels):
             return self._whole(markets, free, np.empty((1, 0), dtype=np.int64))
@@ -189,10 +189,10 @@ class Strata:
         if parts is None:
             raise _too_few(0, 1)
         markets, free, labels = parts
-        if n_arrangements(labels) <= _LISTED_IN_STRATUM:
+        if _n_orders(labels) <= _LISTED_IN_STRATUM:
             listed = self._listed(stratum)
             if listed is None or not len(listed):
-                raise _too_few(0, int(n_arrangements(labels)))
+                raise _too_few(0, _n_orders(labels))
             return listed[rng.integers(len(listed), size=n)]
         kept, n_kept, n_tried = [], 0, 0
         while n_kept < n:
@@ -204,14 +204,14 @@ class Strata:
                 raise _too_few(n_kept, n_tried)
         return self._whole(markets, free, np.vstack(kept)[:n])
 
-    def _n_orders(self, stratum: int, rng: Generator) -> Count:
+    def _allowed_orders(self, stratum: int, rng: Generator) -> Count:
         parts = self._parts(stratum)
         if parts is None:
             return Count(value=0.0, exact=True)
         markets, free, labels = parts
-        total = n_arrangements(labels)
+        total = _n_orders(labels)
         if self.limits.eligible[np.unique(labels)][:, markets[free]].all():
-            return Count(value=total, exact=True)
+            return Count(value=float(total), exact=True)
         listed = self._listed(stratum)
         if listed is not None:
             return Count(value=float(len(listed)), exact=True)
@@ -299,6 +299,15 @@ def merged(strata: IntArray, least: int) -> IntArray:
         number = int(small[0])
         joined[joined == number] = number - 1 if number else 1
         joined = np.where(joined > number, joined - 1, joined) if number else np.where(joined > 0, joined - 1, joined)
+
+
+def _n_orders(labels: IntArray) -> int:
+    """Return how many distinct orders a list of labels has; 10^300 where there are more."""
+    orders, n = 1, 0
+    for count in np.unique(labels, return_counts=True)[1].tolist():
+        n += count
+        orders = min(orders * math.comb(n, count), 10**300)
+    return orders
 
 
 def _too_few(n_kept: int, n_tried: int) -> RefusalError:
