@@ -11,14 +11,15 @@ import numpy as np
 from causalbench.data.calendar import Period
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError
-from causalbench.geo.required_effects import Required, required_by_draws, required_effect, window_panel
+from causalbench.geo.required_effects import Required, on_circle, required_by_draws, required_effect, window_panel
 from causalbench.geo.split import CONTROL, Split
-from causalbench.numerics.overlapping_windows import Predictive, overlap_correlation, predictive
+from causalbench.numerics.overlapping_windows import Predictive, n_effective, predictive, window_contrasts
 from causalbench.protocols import Estimator
 from causalbench.values import FloatArray, IntArray, frozen_array
 
 _ACTUALS = 60
 _MOST_MEMORY = 0.9
+_FEWEST = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -158,7 +159,7 @@ def power_of(
 
     Without ``draws`` the test is along time, and a few windows that overlap are all there is. Their required effects are
     about normal (a critical value less the window's error), so the next one follows a t law about their mean whose degrees
-    of freedom and spread count the overlap and the autocorrelation; see :mod:`causalbench.numerics.overlapping_windows`.
+    of freedom and spread count overlap and autocorrelation; see :mod:`causalbench.numerics.overlapping_windows`.
     How close delivered power comes to claimed power is measured in ``benchmarks/delivered_power.py``.
 
     With ``draws`` the test is the randomization test over them, :math:`p(\delta)` the share of draws whose estimate is as
@@ -301,7 +302,10 @@ def _one_power(
         required += answers
         at += [start] * len(answers)
     effects = np.array([one.effect for one in required])
-    law, n_effective = _law(effects, required, starts, duration) if draws is None else (None, float(len(required)))
+    circle = on_circle(estimator, inference)
+    contrasts = window_contrasts(starts, duration, len(when), compared="all" if circle else "earlier")
+    memory = _memory(required)
+    n_independent = n_effective(contrasts, memory) if draws is None else float(len(required))
     mine = split.cells == cell
     windows = [history.outcome[mine, start : start + duration] for start in starts.tolist()]
     return Power(
@@ -313,28 +317,29 @@ def _one_power(
         required=effects,
         starts=np.array(at),
         windows=tuple(history.periods[start] for start in at),
-        law=law,
+        law=_law(effects, contrasts, memory) if draws is None else None,
         n_windows=len(starts),
-        n_effective=n_effective,
+        n_effective=n_independent,
         size=float(np.mean([one.rejects_nothing for one in required])),
-        size_mc_error=math.sqrt(level * (1 - level) / n_effective),
+        size_mc_error=math.sqrt(level * (1 - level) / n_independent),
         n_refused=sum(one.refused for one in required),
         mean_outcome=float(np.nanmean(windows)),
         total_outcome=float(np.nansum(windows)) / len(windows),
     )
 
 
-def _law(
-    effects: FloatArray, required: Sequence[Required], starts: IntArray, duration: int
-) -> tuple[Predictive, float]:
-    """Return the law of the next required effect, from windows where some effect is found, and the effective windows."""
-    memories = [one.persistence for one in required if not one.refused]
-    memory = float(np.clip(np.median(memories), 0.0, _MOST_MEMORY)) if memories else 0.0
-    n_effective = 1 / float(overlap_correlation(starts, duration, memory).mean())
+def _law(effects: FloatArray, contrasts: FloatArray, memory: float) -> Predictive:
+    """Return the law of the experiment's required effect, from the windows where some effect is found."""
     able = np.isfinite(effects)
-    if able.sum() < 2:
-        return Predictive(centre=np.inf, spread=np.inf, df=1.0, n_effective=1.0), n_effective
-    return predictive(effects[able], starts[able], duration, memory), n_effective
+    if able.sum() < _FEWEST:
+        return Predictive(centre=np.inf, spread=np.inf, df=1.0)
+    return predictive(effects[able], contrasts[np.append(able, True)], memory)
+
+
+def _memory(required: Sequence[Required]) -> float:
+    """Return the typical autocorrelation of the gap before a window."""
+    found = [one.persistence for one in required if not one.refused]
+    return float(np.clip(np.median(found), 0.0, _MOST_MEMORY)) if found else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,11 @@ def lifted(panel: Panel, effect: float) -> Panel:
     return replace(panel, outcome=panel.outcome * (1 + effect * panel.treated))
 
 
+def on_circle(estimator: Estimator[Panel], inference: str) -> bool:
+    """Tell whether the planned test takes time as a circle, so that periods after a window serve as well as earlier ones."""
+    return inference == "conformal" and isinstance(estimator, ImposesNull)
+
+
 def window_panel(
     split: Split, history: Panel, *, cell: int, start: int, duration: int, estimator: Estimator[Panel], inference: str
 ) -> Panel:
@@ -69,7 +74,7 @@ def window_panel(
     and the window has nearly as much history as the experiment will have.
     """
     order = np.arange(start + duration)
-    if inference == "conformal" and isinstance(estimator, ImposesNull):
+    if on_circle(estimator, inference):
         order = np.concatenate([np.arange(start + duration, len(history.periods)), order])
     moved = replace(
         history,

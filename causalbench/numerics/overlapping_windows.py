@@ -1,13 +1,17 @@
-r"""What one more window will need, predicted from windows that overlap.
+r"""What one more window will need, predicted from windows that overlap and are compared with each other.
 
-A window's required effect is about a constant less the sum of its errors. Where errors follow an AR(1) process with
-autocorrelation :math:`\phi`, sums over :math:`d` periods that start :math:`h` apart have the correlation
+A window's required effect is about a constant less its error: the mean gap in the window less the mean gap of the periods
+that it is compared with. With the errors of single periods AR(1), :math:`\Sigma_{st} = \phi^{|s - t|}`, and
+:math:`a_w` the contrast of window :math:`w` (:math:`1/d` within, :math:`-1/m` on the :math:`m` periods of comparison), the
+covariance of the windows' errors is :math:`C = A \Sigma A'` up to a scale. With :math:`M = I - 11'/n`, the scale
 
-.. math:: \rho(h) = \frac{\sum_{|k| < d} (d - |k|) \phi^{|h + k|}}{\sum_{|k| < d} (d - |k|) \phi^{|k|}} .
+.. math:: \hat s^2 = \frac{x'Mx}{\operatorname{tr}(MC)}, \qquad
+    \nu = \frac{\operatorname{tr}(MC)^2}{\operatorname{tr}(MCMC)}
 
-With :math:`C` the matrix of these and :math:`M = I - 11'/n`, the spread :math:`s^2 = x'Mx / \operatorname{tr}(MC)` is
-unbiased, has about :math:`\nu = \operatorname{tr}(MC)^2 / \operatorname{tr}(MCMC)` degrees of freedom (Satterthwaite 1946),
-and one more, independent window lies about the mean with variance :math:`s^2 (1 + 1'C1 / n^2)`.
+is unbiased with about :math:`\nu` degrees of freedom (Satterthwaite 1946), and the experiment, whose contrast is
+:math:`a_*`, lies about the mean of the windows with variance
+:math:`\hat s^2 (a_* - \bar a)' \Sigma (a_* - \bar a)`. Overlap, autocorrelation, and that windows of one history are compared
+with each other, so that they spread more than an experiment about them, are all counted in this.
 """
 
 from __future__ import annotations
@@ -24,15 +28,11 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictive:
-    """Law of one more draw: ``centre + spread * t`` with ``df`` degrees of freedom.
-
-    ``n_effective`` is the number of independent windows that would know the mean as well.
-    """
+    """Law of one more draw: ``centre + spread * t`` with ``df`` degrees of freedom."""
 
     centre: float
     spread: float
     df: float
-    n_effective: float
 
     def probability(self, value: float) -> float:
         """Return the probability that the next one is at most ``value``."""
@@ -45,51 +45,70 @@ class Predictive:
         return self.centre + self.spread * float(stats.t.ppf(probability, self.df))
 
 
-def overlap_correlation(starts: IntArray, duration: int, phi: float) -> FloatArray:
-    """Return the correlation of sums over windows of AR(1) errors, shape (n_windows, n_windows).
+def window_contrasts(starts: IntArray, duration: int, n_periods: int, *, compared: str) -> FloatArray:
+    """Return the contrast of every window and, last, of the experiment; shape (n_windows + 1, n_periods + duration).
+
+    Parameters
+    ----------
+    starts
+        Index of each window's first period.
+    duration
+        Periods of every window and of the experiment, which follows the history.
+    n_periods
+        Periods of the history.
+    compared
+        ``all``: a window is compared with all other periods of the history; ``earlier``: with those before it.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> overlap_correlation(np.array([0, 5, 10]), 10, 0.0)[0].tolist()
-    [1.0, 0.5, 0.0]
+    >>> window_contrasts(np.array([2]), 1, 3, compared="earlier").tolist()
+    [[-0.5, -0.5, 1.0, 0.0], [-0.3333333333333333, -0.3333333333333333, -0.3333333333333333, 1.0]]
     """
-    apart = np.abs(np.subtract.outer(starts, starts))
-    lags, place = np.unique(apart, return_inverse=True)
-    within = np.arange(1 - duration, duration)
-    share = duration - np.abs(within)
-    sums = (share * float(np.clip(phi, 0.0, 0.99)) ** np.abs(lags[:, None] + within)).sum(axis=1)
-    correlation: FloatArray = (sums / sums[0])[place].reshape(apart.shape)
-    return correlation
+    found = np.zeros((len(starts) + 1, n_periods + duration))
+    for row, start in zip(found, [*starts.tolist(), n_periods], strict=True):
+        whole = start if compared == "earlier" or start == n_periods else n_periods
+        others = whole - (duration if whole > start else 0)
+        row[:whole] = -1.0 / others
+        row[start : start + duration] = 1.0 / duration
+    return found
 
 
-def predictive(values: FloatArray, starts: IntArray, duration: int, phi: float) -> Predictive:
-    """Predict the value of one more window, apart from the others.
+def predictive(values: FloatArray, contrasts: FloatArray, phi: float) -> Predictive:
+    """Predict the value of the experiment from those of windows.
 
     Parameters
     ----------
     values
         One number per window, shape (n_windows,), finite; at least two.
-    starts
-        Index of each window's first period, shape (n_windows,).
-    duration
-        Periods of every window.
+    contrasts
+        Of every window and last of the experiment, shape (n_windows + 1, n_periods); see :func:`window_contrasts`.
     phi
         Autocorrelation of the errors, taken between 0 and .99.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> law = predictive(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 10, 20, 30]), 10, 0.0)
+    >>> law = predictive(np.array([1.0, 2.0, 3.0, 4.0]), np.eye(5), 0.0)
     >>> round(law.df, 6), law.centre, round(law.spread**2, 6)
     (3.0, 2.5, 2.083333)
     """
-    correlation = overlap_correlation(starts, duration, phi)
-    centred = correlation - correlation.mean(axis=0)
+    covariance = contrasts @ _autocorrelation(contrasts.shape[1], phi) @ contrasts.T
+    n = len(values)
+    centred = covariance[:n, :n] - covariance[:n, :n].mean(axis=0)
     trace = float(np.trace(centred))
     df = trace**2 / float((centred * centred.T).sum())
-    of_mean = float(correlation.mean())
-    square = float(((values - values.mean()) ** 2).sum()) / trace
-    return Predictive(
-        centre=float(values.mean()), spread=float(np.sqrt(square * (1 + of_mean))), df=df, n_effective=1 / of_mean
-    )
+    ahead = np.append(np.full(n, -1.0 / n), 1.0)
+    square = float(((values - values.mean()) ** 2).sum()) / trace * float(ahead @ covariance @ ahead)
+    return Predictive(centre=float(values.mean()), spread=float(np.sqrt(square)), df=df)
+
+
+def n_effective(contrasts: FloatArray, phi: float) -> float:
+    """Return the number of independent windows whose mean varies as little as that of these, from 1 up."""
+    sums = np.where(contrasts[:-1] > 0, contrasts[:-1], 0.0)
+    covariance = sums @ _autocorrelation(sums.shape[1], phi) @ sums.T
+    return float(np.trace(covariance) / len(sums) / covariance.mean())
+
+
+def _autocorrelation(n_periods: int, phi: float) -> FloatArray:
+    apart = np.abs(np.subtract.outer(np.arange(n_periods), np.arange(n_periods)))
+    found: FloatArray = float(np.clip(phi, 0.0, 0.99)) ** apart
+    return found
