@@ -55,8 +55,8 @@ CASES = (
 )
 
 HEADING = (
-    "| case | history / seen | experiments | delivered for .5 | delivered for .8 | delivered for .9 | naive .8 | median MDE | naive MDE "
-    "| with a claim | refused | size on windows | size delivered |"
+    "| case | history / seen | experiments | delivered for .5 | delivered for .8 | delivered for .9 | naive .8 "
+    "| median MDE | naive MDE | with a claim | refused | size on windows | size delivered |"
 )
 
 
