@@ -2,9 +2,10 @@ r"""Geo-based regression: every unit's outcome after the launch on its own befor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -36,10 +37,18 @@ class GeoBasedRegression:
     Where somebody spent before the launch, the controls' own regression of cost after on cost before says what the treated
     would have spent; the rest is incremental. Where nobody did, it is what the treated spent. Either way it counts as known.
 
+    Parameters
+    ----------
+    covariance
+        ``HC3``, robust to noise that isn't in proportion to size (MacKinnon, White 1985), with t on N - 3 degrees of freedom; or
+        ``classical``, one variance for all units after weighting, as published. Where noise is in proportion to the root of size
+        a classical test at 10% rejects 24, 28 and 33% of true nulls with 10, 20 and 60 units, HC3 9, 10 and 10%; where it is in
+        proportion to size, as the weights say, 10% and 6 to 8% (1,500 draws, Monte Carlo error .8).
+
     Notes
     -----
-    Assumptions: units' growth is one line over their size, the same for treated and controls; noise is independent between units
-    and in proportion to size. Don't use it with a handful of units, or where growth differs by region.
+    Assumptions: units' growth is one line over their size, the same for treated and controls; noise is independent between units.
+    Don't use it with a handful of units, or where growth differs by region.
 
     A unit whose outcomes before the launch are zero on average has no weight: it is left out, and a finding names it.
 
@@ -60,6 +69,8 @@ class GeoBasedRegression:
     4.0
     """
 
+    covariance: Literal["HC3", "classical"] = "HC3"
+
     requires: ClassVar[Requirements] = Requirements(
         min_control=2,
         min_pre=1,
@@ -76,10 +87,11 @@ class GeoBasedRegression:
         "as small ones.",
         equation=r"\bar y_{i1} = \beta_0 + \beta_1 \bar y_{i0} + \rho c_i + \varepsilon_i, \quad w_i = \bar y_{i0}^{-2}, \quad "
         r"\hat\tau = \hat\rho \bar c",
-        std_error="of weighted least squares (regression-t); else the interval inverted from permutations",
+        std_error="of weighted least squares (regression-t), HC3 with N - 3 degrees of freedom, or classical; else the interval "
+        "inverted from permutations",
         assumptions=(
             "Without the launch, outcomes after it would be one line over those before it for all units.",
-            "Noise is independent between units, with a standard deviation in proportion to size.",
+            "Noise is independent between units; with covariance = classical its standard deviation is in proportion to size.",
             "With a cost: the effect is proportional to what was spent.",
         ),
         not_when=(
@@ -132,21 +144,28 @@ class GeoBasedRegression:
         effects = per_dose[:-1] * mean_dose
         effect = float(per_dose[-1] * mean_dose)
         observed = data.outcome[treated].mean(axis=0)
-        variance = mean_dose**2 * found.bread[2, 2] * found.variances[-1]
+        variance = mean_dose**2 * self._variance(found)
         spent = return_of(data, effect, None if data.cost is None else _mean_cost(data, cost))
         return Fit(
             effect=effect,
             path=EffectPath(periods=data.periods, observed=observed, counterfactual=observed - effects),
-            covariance=np.array([[variance]]) if found.df > 0 else None,
+            covariance=np.array([[variance]]) if math.isfinite(variance) else None,
             diagnostics={
                 "slope": float(found.coefficients[1, -1]),
                 "intercept": float(found.coefficients[0, -1]),
                 "pre_mspe": float((effects[: data.n_pre] ** 2).mean()),
                 "df": float(found.df),
+                "covariance": self.covariance,
                 **spent.detail,
             },
             warnings=spent.warnings,
         )
+
+    def _variance(self, found: WeightedRegression) -> float:
+        """Return the variance of the dose's coefficient for the mean after the launch; NaN or infinite where there is none."""
+        if self.covariance == "classical":
+            return float(found.bread[2, 2] * found.variances[-1])
+        return found.robust_variance(2, -1) if found.df > 0 else math.nan
 
     def fit_many(self, data: Panel, launches: IntArray) -> Iterator[Fit]:
         """Estimate the effect for many assignments, all with one launch date, by partialling out size once.

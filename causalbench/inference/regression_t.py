@@ -33,8 +33,7 @@ class RegressionT:
 
     Notes
     -----
-    Assumptions: noise is independent between units, normal, and of a size in proportion to the weights. Don't use it with a
-    handful of units, where one of them decides.
+    Assumptions: noise is independent between units, and no unit decides alone. Don't use it with a handful of units.
 
     Raises
     ------
@@ -48,8 +47,8 @@ class RegressionT:
         title="t of the regression (regression-t)",
         summary="The interval of the method's own regression over units.",
         equation=r"\hat\tau \pm t_{N - k,\,1-\alpha/2} \; \widehat{\mathrm{se}}",
-        std_error="of weighted least squares, one variance for all units after weighting",
-        assumptions=("Noise is independent between units, with variances in proportion to the inverse weights.",),
+        std_error="the estimator's own: HC3, or one variance for all units after weighting",
+        assumptions=("Noise is independent between units, and no unit decides alone.",),
         not_when=("A handful of units on either side: the residuals then say little about the noise.",),
         edge_cases=(
             "A standard error of zero gives no interval and no p-value.",
@@ -67,7 +66,8 @@ class RegressionT:
         """Return interval, p-value and the incremental return's interval; ``rng`` isn't used."""
         if fit.covariance is None or "df" not in fit.diagnostics:
             raise RefusalError(
-                f"{type(estimator).__name__} has no variance of its own here: {len(data.units)} units leave no degree of freedom",
+                f"{type(estimator).__name__} has no variance of its own here: {len(data.units)} units leave no degree "
+                "of freedom, or one of them fixes its own fit",
                 code="CB-D015",
                 remedy="add units, or use permutation",
             )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+
+_NO_ROOM = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,6 +29,10 @@ class WeightedRegression:
         Of a unit of weight one, from the weighted residuals; shape (n_responses,), NaN without degrees of freedom.
     df
         Units less regressors.
+    influence
+        What each unit's response adds to every coefficient, shape (n_units, n_regressors).
+    leverages
+        What each unit's response adds to its own fit, shape (n_units,).
     """
 
     coefficients: FloatArray
@@ -33,6 +40,18 @@ class WeightedRegression:
     bread: FloatArray
     variances: FloatArray
     df: int
+    influence: FloatArray
+    leverages: FloatArray
+
+    def robust_variance(self, coefficient: int, response: int) -> float:
+        r"""Return the HC3 variance of a coefficient (MacKinnon, White 1985): :math:`\sum_i a_i^2 r_i^2 / (1 - h_i)^2`.
+
+        With a the influence on the coefficient, r the residual and h the leverage. Infinite where one unit fixes its own fit.
+        """
+        left = 1 - self.leverages
+        if left.min() < _NO_ROOM:
+            return math.inf
+        return float(((self.influence[:, coefficient] * self.residuals[:, response] / left) ** 2).sum())
 
 
 def weighted_regression(design: FloatArray, responses: FloatArray, weights: FloatArray) -> WeightedRegression:
@@ -75,4 +94,6 @@ def weighted_regression(design: FloatArray, responses: FloatArray, weights: Floa
         bread=inverse @ inverse.T / weights.max(),
         variances=variances,
         df=df,
+        influence=root * q @ inverse.T,
+        leverages=(q**2).sum(axis=1),
     )

@@ -82,6 +82,7 @@ def test_geo_based_regression(sales: Panel) -> None:
         inference="regression-t",
         level=0.8,
         on_missing="zero",
+        options={"covariance": "classical"},
         inference_options={"hurdle": 3.0},
     )
     detail = found.detail

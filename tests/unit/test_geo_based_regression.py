@@ -42,7 +42,7 @@ def running(size, treated, rng):
     return base + 0.1 * size[:, None] * treated
 
 
-def by_hand(data, dose):
+def by_hand(data, dose, covariance="classical"):
     """Return the coefficient of the dose with its standard error, by the normal equations."""
     before, after = data.outcome[:, :N_PRE].mean(axis=1), data.outcome[:, N_PRE:].mean(axis=1)
     design = np.column_stack([np.ones(N_UNITS), before, dose])
@@ -50,13 +50,18 @@ def by_hand(data, dose):
     bread = np.linalg.inv(design.T @ weights @ design)
     beta = bread @ design.T @ weights @ after
     left = after - design @ beta
+    if covariance == "HC3":
+        leverages = np.diag(design @ bread @ design.T @ weights)
+        meat = design.T @ weights @ np.diag((left / (1 - leverages)) ** 2) @ weights @ design
+        return beta[2], np.sqrt((bread @ meat @ bread)[2, 2])
     return beta[2], np.sqrt(bread[2, 2] * (left @ weights @ left) / (N_UNITS - 3))
 
 
-def test_without_a_cost_it_is_the_coefficient_of_the_treated():
+@pytest.mark.parametrize("covariance", ["HC3", "classical"])
+def test_without_a_cost_it_is_the_coefficient_of_the_treated(covariance):
     data = panel(effect=0.1)
-    coefficient, error = by_hand(data, data.ever_treated.astype(float))
-    found = estimate(data, "geo-based-regression", level=0.9)
+    coefficient, error = by_hand(data, data.ever_treated.astype(float), covariance)
+    found = estimate(data, "geo-based-regression", level=0.9, options={"covariance": covariance})
     assert found.inference == "regression-t"
     assert found.value == pytest.approx(coefficient, rel=1e-9)
     assert found.std_error == pytest.approx(error, rel=1e-9)
@@ -66,13 +71,13 @@ def test_without_a_cost_it_is_the_coefficient_of_the_treated():
     assert "iroas" not in found.detail
 
 
-def test_with_a_cost_the_coefficient_is_the_return():
+@pytest.mark.parametrize("covariance", ["HC3", "classical"])
+def test_with_a_cost_the_coefficient_is_the_return(covariance):
     data = panel(effect=0.3, cost=in_proportion)
     cost = data.cost[:, N_PRE:].mean(axis=1)
-    rho, error = by_hand(data, cost)
-    found = estimate(
-        data, "geo-based-regression", level=0.9, inference="regression-t", inference_options={"hurdle": 2.5}
-    )
+    rho, error = by_hand(data, cost, covariance)
+    asked = {"inference": "regression-t", "inference_options": {"hurdle": 2.5}, "options": {"covariance": covariance}}
+    found = estimate(data, "geo-based-regression", level=0.9, **asked)
     assert found.detail["iroas"] == pytest.approx(rho, rel=1e-9)
     assert found.detail["iroas"] == pytest.approx(3.0, abs=5 * error)
     assert found.detail["cost"] == pytest.approx(data.cost.sum(), rel=1e-12)
