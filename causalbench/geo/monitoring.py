@@ -50,8 +50,9 @@ class Look:
         Share of the design's own draws that stop up to here: the exact family error.
     critical_value
         What the effect has to exceed in absolute value to stop here; None where nothing could.
-    value
-        Average effect per treated market and period up to here.
+    value, rel_value
+        Average effect per treated market and period up to here; and as a share of what the treated would have had without
+        it, None where that isn't positive or outcomes are logarithms.
     stopped
         Whether the experiment stops here.
     p_value
@@ -68,6 +69,7 @@ class Look:
     share_stopped: float
     critical_value: float | None
     value: float
+    rel_value: float | None
     stopped: bool
     p_value: float
     interval: Interval
@@ -158,6 +160,38 @@ def draws_needed(looks: Sequence[int], *, level: float, n_extreme: int = 1) -> i
     return max(LEAST_DRAWS, math.ceil(n_extreme / first - _WHOLE) if first > n_extreme / 1e15 else 10**15)
 
 
+def require_looks(looks: Sequence[int], *, level: float, n_admissible: float) -> None:
+    """Refuse interim looks that a design has too few assignments for; to be asked before the test as well.
+
+    Parameters
+    ----------
+    looks
+        Periods elapsed at each planned look, ascending.
+    level
+        Confidence level of all looks together.
+    n_admissible
+        How many assignments the design admits.
+
+    Raises
+    ------
+    RefusalError
+        With the count, and what would lift it.
+    """
+    first = obrien_fleming(np.array(looks) / looks[-1], 1 - level)[0]
+    if n_admissible < LEAST_DRAWS:
+        raise RefusalError(
+            f"the design admits {n_admissible:.0f} assignments, interim looks need at least {LEAST_DRAWS:,}: the first of "
+            f"{len(looks)} looks stops at p below {first:.1e}",
+            remedy="randomize more markets, or let the design admit more splits; otherwise look once, at the end",
+        )
+    needed = draws_needed(looks, level=level)
+    if n_admissible < needed:
+        raise RefusalError(
+            f"the first of {len(looks)} looks stops at p below {first:.1e}, which {n_admissible:.0f} assignments can't give",
+            remedy="plan fewer looks, or a later first one",
+        )
+
+
 def monitor(
     history: Panel,
     split: Split,
@@ -228,14 +262,21 @@ def monitor(
     """
     pool = _pool(split, draws, cell=cell)
     planned = _planned(looks)
-    _require_draws(pool, planned, level=level, n_admissible=n_admissible)
+    if n_admissible is not None:
+        require_looks(planned, level=level, n_admissible=n_admissible)
+    if len(pool) < LEAST_DRAWS:
+        raise RefusalError(
+            f"there are {len(pool)} assignments, interim looks need at least {LEAST_DRAWS:,}",
+            remedy=f"draw at least {LEAST_DRAWS:,} assignments of the design",
+        )
     made = [n for n in planned if start + n <= len(history.periods)]
     _require_data(history, start, made, planned)
     estimates, slopes = _statistics(history, pool, start=start, made=made, estimator=estimator or Did(), cell=cell)
     _require_first_look(slopes, planned, level=level)
     fractions = np.array(planned) / planned[-1]
     found: list[Look] = []
-    for look in _looks(history, estimates, slopes, fractions, start=start, made=made, level=level):
+    treated = history.only(units=split.cells == cell)
+    for look in _looks(treated, estimates, slopes, fractions, start=start, made=made, level=level):
         found.append(look)
         if look.stopped:
             break
@@ -267,22 +308,6 @@ def _pool(split: Split, draws: IntArray, *, cell: int) -> IntArray:
     if same.sum() == 1 and len(np.unique(rows, axis=0)) == len(rows):
         rows = rows[~same]  # an enumeration, or draws without repetition: every assignment counts once
     return np.vstack([actual, rows])
-
-
-def _require_draws(pool: IntArray, planned: tuple[int, ...], *, level: float, n_admissible: float | None) -> None:
-    available = len(pool) if n_admissible is None else min(float(len(pool)), n_admissible)
-    if available >= LEAST_DRAWS:
-        return
-    small = n_admissible is not None and n_admissible < LEAST_DRAWS
-    what = "the design admits" if small else "there are"
-    first = obrien_fleming(np.array(planned) / planned[-1], 1 - level)[0]
-    raise RefusalError(
-        f"{what} {available:.0f} assignments, interim looks need at least {LEAST_DRAWS:,}: the first of {len(planned)} looks "
-        f"stops at p below {first:.1e}",
-        remedy="randomize more markets, or let the design admit more splits; otherwise look once, at the end"
-        if small
-        else f"draw at least {LEAST_DRAWS:,} assignments of the design",
-    )
 
 
 def _require_data(history: Panel, start: int, made: list[int], planned: tuple[int, ...]) -> None:
@@ -374,7 +399,7 @@ def _require_first_look(slopes: FloatArray, planned: tuple[int, ...], *, level: 
 
 
 def _looks(
-    history: Panel,
+    treated: Panel,
     estimates: FloatArray,
     slopes: FloatArray,
     fractions: FloatArray,
@@ -391,17 +416,24 @@ def _looks(
         segments = sequential_set(estimates[:, : k + 1], slopes[:, : k + 1], allowed[: k + 1], slack=slack)
         yield Look(
             number=k + 1,
-            period=history.periods[start + n_periods - 1],
+            period=treated.periods[start + n_periods - 1],
             n_periods=n_periods,
             fraction=float(fractions[k]),
             spent=float(spent[k]),
             share_stopped=float((stopped <= k).mean()),
             critical_value=float(critical[k]) if np.isfinite(critical[k]) else None,
             value=float(estimates[0, k]),
+            rel_value=_relative(treated, float(estimates[0, k]), start=start, n_periods=n_periods),
             stopped=bool(stopped[0] <= k),
             p_value=adjusted_p(seen, fractions, planned=1 - level, slack=slack),
             interval=Interval(segments=segments, level=level, kind="confidence"),
         )
+
+
+def _relative(treated: Panel, value: float, *, start: int, n_periods: int) -> float | None:
+    seen = treated.outcome[:, start : start + n_periods].mean(axis=1)
+    without = float(np.average(seen, weights=treated.weights)) - value
+    return value / without if without > 0 and treated.scale != "log" else None
 
 
 def _summary(

@@ -170,7 +170,10 @@ def test_value_is_that_of_did_up_to_the_look() -> None:
     found = experiment()
     for look in found.looks:
         part = panel.only(periods=np.arange(88) < 60 + look.n_periods)
-        assert look.value == pytest.approx(Did().fit(part).effect, abs=1e-12)
+        fit = Did().fit(part)
+        assert look.value == pytest.approx(fit.effect, abs=1e-12)
+        without = part.outcome[:20, 60:].mean() - fit.effect
+        assert look.rel_value == pytest.approx(fit.effect / without, abs=1e-12)
 
 
 @pytest.mark.slow
@@ -207,6 +210,7 @@ def test_cells_other_than_the_judged_one_stay_where_they_are() -> None:
     [
         ({"n_draws": 5_000}, "5001 assignments, interim looks need at least 20,000", "draw at least 20,000"),
         ({"n_admissible": 924.0}, "the design admits 924 assignments", "randomize more markets"),
+        ({"looks": (5, 10, 15, 20, 28), "n_admissible": 21_000.0}, "21000 assignments can't give", "fewer looks"),
         ({"looks": tuple(range(1, 29))}, "the first of 28 looks stops at p below", "fewer looks"),
         ({"looks": (5, 10, 15, 20, 28)}, "the first of 5 looks stops at p below", "draw 281"),
     ],
