@@ -22,7 +22,9 @@ from causalbench.geo.rules import Rule
 from causalbench.values import BoolArray, FloatArray, IntArray
 
 _SECONDS = 10.0
-_ROUNDS = 300
+_ROUNDS = 40
+"""Corrections to look for before a set is taken that can't be shortened: long lists of markets have very many corrections."""
+
 _OPTIMAL, _STOPPED, _INFEASIBLE = 0, 1, 2
 
 
@@ -65,10 +67,23 @@ def feasible_cells(
     return np.where(members.any(axis=0), members.argmax(axis=0), -1)
 
 
-def smallest_conflict(rules: Sequence[Rule], n_cells: int, n_units: int) -> Conflict | None:
+def smallest_conflict(
+    rules: Sequence[Rule], n_cells: int, n_units: int, *, sizes: FloatArray | None = None
+) -> Conflict | None:
     """Return the smallest set of rules that no split satisfies; None where all of them can hold.
 
-    Among sets of one size, the one whose rules come last is kept, so that what no study can do without is named last.
+    Among sets of one size, the one whose rules come last is kept, so that what no study can do without is named last. After 40
+    corrections without a proof, rules are left out one after the other while the rest conflicts, those about the smallest
+    markets first: what remains can't be shortened, but a smaller set may exist.
+
+    Parameters
+    ----------
+    rules
+        What can't hold together.
+    n_cells, n_units
+        Number of treated cells, and of markets.
+    sizes
+        Size of each market, shape (n_units,).
     """
     program = _Program.of(rules, (n_cells + 1, n_units))
     corrections: list[BoolArray] = []
@@ -77,13 +92,13 @@ def smallest_conflict(rules: Sequence[Rule], n_cells: int, n_units: int) -> Conf
         try:
             given_up = program.fewest_given_up(chosen)
         except TimeoutError:
-            return _deletion_filter(rules, n_cells, n_units)
+            break
         if given_up is None:
             return Conflict(rules=_picked(rules, chosen), proved=True)
         if not given_up.any():
             return None
         corrections.append(given_up)
-    return _deletion_filter(rules, n_cells, n_units)
+    return _deletion_filter(rules, n_cells, n_units, np.zeros(n_units) if sizes is None else sizes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -195,8 +210,8 @@ def _smallest_hitting_set(corrections: list[BoolArray], n_rules: int) -> BoolArr
     return chosen
 
 
-def _deletion_filter(rules: Sequence[Rule], n_cells: int, n_units: int) -> Conflict | None:
-    """Leave out one rule after the other while the rest conflicts; what remains can't be shortened, but need not be smallest."""
+def _deletion_filter(rules: Sequence[Rule], n_cells: int, n_units: int, sizes: FloatArray) -> Conflict | None:
+    """Leave out one rule after the other while the rest conflicts."""
 
     def conflicting(some: Sequence[Rule]) -> bool:
         try:
@@ -207,10 +222,14 @@ def _deletion_filter(rules: Sequence[Rule], n_cells: int, n_units: int) -> Confl
     if not conflicting(rules):
         return None
     kept = list(rules)
-    for rule in rules:
+    for rule in sorted(rules, key=lambda rule: (rule.market == "", _size_of(rule, sizes))):
         rest = [other for other in kept if other is not rule]
         kept = rest if conflicting(rest) else kept
     return Conflict(rules=tuple(kept), proved=False)
+
+
+def _size_of(rule: Rule, sizes: FloatArray) -> float:
+    return float(sizes[rule.weights.indices[0] % len(sizes)]) if rule.market else 0.0
 
 
 def _picked(rules: Sequence[Rule], chosen: BoolArray) -> tuple[Rule, ...]:

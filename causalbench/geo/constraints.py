@@ -12,7 +12,7 @@ from causalbench.data.panel import Panel
 from causalbench.errors import DataError, RefusalError
 from causalbench.geo.conflicts import feasible_cells, smallest_conflict
 from causalbench.geo.markets import Markets
-from causalbench.geo.rules import SINGLE, Rule, Setting, rules_of
+from causalbench.geo.rules import SINGLE, Rule, Setting, names_of, rules_of
 from causalbench.geo.split import CONTROL, LEFT_OUT, Split
 from causalbench.study.geo_study import CONTROL as CONTROL_NAME
 from causalbench.study.geo_study import Geo
@@ -323,11 +323,11 @@ class Constraints:
         RefusalError
             With the rules by name.
         """
-        conflict = smallest_conflict(self.rules, self.n_cells, len(self.units))
+        conflict = smallest_conflict(self.rules, self.n_cells, len(self.units), sizes=self.shares)
         if conflict is None:
             return
-        names = " and ".join(rule.name for rule in conflict.rules)
-        smallest = "the smallest set of rules that conflicts" if conflict.proved else "rules that conflict"
+        names = " and ".join(names_of(conflict.rules))
+        smallest = "the smallest set of rules that conflicts" if conflict.proved else "no rule of these can be spared"
         raise RefusalError(
             f"no split of the {len(self.units)} markets satisfies [geo]: {names} can't hold together ({smallest})",
             code="CB-G001",

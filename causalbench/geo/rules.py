@@ -8,13 +8,13 @@ admissible, what is wrong with it, and which rules contradict each other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from causalbench.errors import DataError, nearest
+from causalbench.errors import DataError, listing, nearest
 from causalbench.geo.markets import Markets
 from causalbench.geo.split import CONTROL
 from causalbench.study.geo_study import CONTROL as CONTROL_NAME
@@ -45,6 +45,8 @@ class Rule:
         What each row speaks of, in words.
     values
         Where not empty, each row must equal one of them: candidate numbers of markets may have gaps.
+    market
+        The only market that it speaks of.
     """
 
     kind: str
@@ -54,6 +56,7 @@ class Rule:
     upper: FloatArray
     subjects: tuple[str, ...]
     values: tuple[int, ...] = ()
+    market: str = ""
 
     def broken(self, members: FloatArray) -> Iterator[str]:
         """Yield a sentence for every row that a split breaks; ``members`` are its x, flattened."""
@@ -136,6 +139,15 @@ def rules_of(setting: Setting) -> tuple[Rule, ...]:
     )
 
 
+def names_of(rules: Iterable[Rule]) -> tuple[str, ...]:
+    """Return the names of rules, those of one title over several markets as one: ``include (boston, reno)``."""
+    markets: dict[str, list[str]] = {}
+    for rule in rules:
+        title = rule.name.removesuffix(f" ({rule.market})") if rule.market else rule.name
+        markets.setdefault(title, []).extend([rule.market] if rule.market else [])
+    return tuple(f"{title} ({listing(found, limit=8)})" if found else title for title, found in markets.items())
+
+
 def _rule(
     kind: str,
     name: str,
@@ -166,7 +178,7 @@ def _singles(setting: Setting) -> Iterator[Rule]:
         row = setting.row(cells, np.arange(setting.shape[1]) == market)
         unit = setting.units[market]
         bounds, subject = ((1.0, np.inf), f"{unit} isn't there") if needed else ((-np.inf, 0.0), f"{unit} is there")
-        return _rule(kind, f"{name} ({unit})", [row], bounds, [subject])
+        return replace(_rule(kind, f"{name} ({unit})", [row], bounds, [subject]), market=unit)
 
     for market in setting.markets_of(geo.busy, "busy"):
         yield single("busy", "busy", market, every, needed=False)

@@ -25,7 +25,7 @@ REGIONS = ("east", "west", "east", "west", "east", "north")
 
 def history_of(outcome: Any, **changes: Any) -> Panel:
     outcome = np.asarray(outcome, dtype=float)
-    units = tuple("abcdefghijklmnop"[: len(outcome)])
+    units = tuple("abcdefghijklmnopqrstuvwxyzABCD"[: len(outcome)])
     periods = tuple(range(outcome.shape[1]))
     return Panel(outcome=outcome, treated=np.zeros(outcome.shape, bool), units=units, periods=periods, **changes)
 
@@ -213,7 +213,7 @@ FOUR = history_of([[8.0, 9, 7, 8], [4, 5, 3, 4], [2, 1, 3, 2], [2, 3, 1, 2]])
         ({"market_counts": (4,)}, ["a market in every cell and one control", "market_counts 4"]),
         (
             {"include": {"control": ("a", "b")}, "max_controls": 1},
-            ["include of control (a)", "include of control (b)", "max_controls 1"],
+            ["include of control (a, b)", "max_controls 1"],
         ),
         (
             {
@@ -233,6 +233,18 @@ def test_contradicting_rules_are_named(keys: dict[str, Any], named: list[str]) -
         limits.require_feasible()
     assert f"{' and '.join(named)} can't hold together" in refusal.value.message
     assert refusal.value.exit_code == 3
+
+
+def test_long_lists_that_conflict_are_shortened_to_their_largest_markets() -> None:
+    # Shares 1 to 30 over 465: the seven largest hold 189, the six largest 165, and .4 is 186.
+    history = history_of(np.repeat(np.arange(1.0, 31)[:, None], 3, axis=1))
+    geo = Geo(include=history.units, max_share=0.4)
+    limits = Constraints.compile(geo, history)
+    conflict = smallest_conflict(limits.rules, 1, 30, sizes=limits.shares)
+    assert conflict is not None
+    assert [rule.market for rule in conflict.rules if rule.market] == list(history.units[-7:])
+    with pytest.raises(RefusalError, match=r"include \(x, y, z, A, B, C, D\) and max_share 0.4 can't hold together"):
+        limits.require_feasible()
 
 
 def test_rules_that_can_hold_pass() -> None:
