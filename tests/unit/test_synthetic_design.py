@@ -40,9 +40,10 @@ def simplex_distance(points, target):
     return float(((points.T @ (weights / weights.sum()) - target) ** 2).sum())
 
 
-def oracle(outcome, counts):
+def oracle(outcome, counts, parts=None):
     """Best value and set of all treated sets."""
-    mean, n = outcome.mean(axis=0), len(outcome)
+    n = len(outcome)
+    mean = (np.full(n, 1 / n) if parts is None else parts) @ outcome
     values = {}
     for count in counts:
         for treated in itertools.combinations(range(n), count):
@@ -122,11 +123,14 @@ def test_levels_out_of_reach_need_changes():
     assert change < 0.1 * level
 
 
-def test_population_by_share_follows_the_large():
+def test_population_by_share_is_a_target_of_its_own():
     outcome = paths(8, 40, 5)
-    outcome[0] *= 50
-    (best, *_), _ = propose(history_of(outcome), SyntheticDesign(population="share", max_markets=1, fit_share=1.0))
-    assert best.split.treated.tolist() == [True] + [False] * 7
+    outcome[0] *= 3
+    parts = outcome.sum(axis=1) / outcome.sum()
+    (best, *_), _ = propose(history_of(outcome), SyntheticDesign(population="share", max_markets=2, fit_share=1.0))
+    value, _ = oracle(outcome, (1, 2), parts)
+    assert best.score == pytest.approx(np.sqrt(value / 40) / (parts @ outcome.mean(axis=1)), rel=1e-6)
+    assert value != pytest.approx(oracle(outcome, (1, 2))[0], rel=0.01)
 
 
 def test_two_hulls_are_as_near_as_possible():

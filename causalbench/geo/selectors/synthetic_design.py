@@ -24,6 +24,9 @@ from causalbench.values import BoolArray, FloatArray, IntArray
 
 _BLOCK = 500
 _SWEEPS = 50
+_STARTS = 12
+_SHORT_LIST = 12
+_FEW_MARKETS = 40
 _GAIN = 1e-9
 
 
@@ -220,39 +223,47 @@ class _Problem:
         return fit_sides(self.gram, treated, cells == CONTROL, good, target=self.target), cells
 
     def searched(self, count: int) -> Iterator[BoolArray]:
-        """Add the market that helps most, then exchange while that helps; from several first markets."""
-        n = len(self.gram)
-        near = np.diag(self.gram)
-        firsts = [None] if self.must.any() else np.flatnonzero(self.may)[np.argsort(near[self.may], kind="stable")][:5]
+        """Add the market that helps most, then exchange while that helps; from several first markets.
+
+        Fitting the controls of every set costs most. With many markets it is left to the sets whose treated side fits best: which
+        few markets are missing hardly changes what the rest can reach.
+        """
+        thorough = len(self.gram) <= _FEW_MARKETS
+        near = np.where(self.may, np.diag(self.gram), np.inf)
+        firsts = [None] if self.must.any() else np.argsort(near, kind="stable")[: _STARTS if thorough else _STARTS // 3]
         for first in firsts:
             chosen = self.must.copy()
             if first is not None:
                 chosen[first] = True
             while chosen.sum() < count:
-                options = np.flatnonzero(self.may & ~chosen)
-                rows = np.repeat(chosen[None], len(options), axis=0)
-                rows[np.arange(len(options)), options] = True
-                partial = fit_sides(self.gram, rows, ~rows & self.limits.eligible[0], np.ones(len(rows), dtype=bool))
+                rows = self._with_one_more(chosen)
+                controls = ~rows & self.limits.eligible[0] if thorough else None
+                partial = fit_sides(self.gram, rows, controls, np.ones(len(rows), dtype=bool))
                 chosen = rows[int(np.argmin(partial.value))]
-            value = np.inf
-            for _ in range(_SWEEPS):
-                rows = np.vstack([chosen[None], *self._exchanged(chosen, n)])
-                fits, _ = self.fits(rows)
-                best = int(np.argmin(fits.value))
-                yield rows[np.argsort(fits.value, kind="stable")[:10]]
-                if not fits.value[best] < value * (1 - _GAIN):
-                    break
-                value, chosen = float(fits.value[best]), rows[best]
+            yield from self._exchanged(chosen, thorough)
 
-    def _exchanged(self, chosen: BoolArray, n: int) -> Iterator[BoolArray]:
-        """Yield for each treated market its 30 best replacements by the treated side's fit."""
-        for leaving in np.flatnonzero(chosen & ~self.must):
-            options = np.flatnonzero(self.may & ~chosen)
-            rows = np.repeat(chosen[None], len(options), axis=0)
-            rows[:, leaving] = False
-            rows[np.arange(len(options)), options] = True
-            one_side = fit_sides(self.gram, rows, None, np.ones(len(rows), dtype=bool))
-            yield rows[np.argsort(one_side.value, kind="stable")[:30]]
+    def _exchanged(self, chosen: BoolArray, thorough: bool) -> Iterator[BoolArray]:  # noqa: FBT001 - private
+        value = np.inf
+        for _ in range(_SWEEPS):
+            leaving = np.flatnonzero(chosen & ~self.must)
+            without = [chosen & (np.arange(len(chosen)) != market) for market in leaving]
+            rows = np.vstack([chosen[None], *map(self._with_one_more, without)])
+            if not thorough:
+                one_side = fit_sides(self.gram, rows, None, np.ones(len(rows), dtype=bool)).value
+                rows = np.vstack([chosen[None], rows[np.argsort(one_side, kind="stable")[:_SHORT_LIST]]])
+            fits, _ = self.fits(rows)
+            best = int(np.argmin(fits.value))
+            yield rows[np.argsort(fits.value, kind="stable")[:5]]
+            if not fits.value[best] < value * (1 - _GAIN):
+                return
+            value, chosen = float(fits.value[best]), rows[best]
+
+    def _with_one_more(self, chosen: BoolArray) -> BoolArray:
+        """Return the sets that one more market makes of a set, shape (n_sets, n_units)."""
+        options = np.flatnonzero(self.may & ~chosen)
+        rows = np.repeat(chosen[None], len(options), axis=0)
+        rows[np.arange(len(options)), options] = True
+        return rows
 
 
 def _keep(
