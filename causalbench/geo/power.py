@@ -20,6 +20,8 @@ from causalbench.values import FloatArray, IntArray, frozen_array
 _ACTUALS = 60
 _MOST_MEMORY = 0.9
 _FEWEST = 2
+_HELD_OUT = 3
+_HELD_SHARE = 0.375
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -241,6 +243,30 @@ def power_of(
                 )
             )
     return tuple(found)
+
+
+def first_held_out(n_periods: int, longest: int) -> int:
+    """Return where to end what a search may see: three of the longest durations, and at least 3/8 of the history, are kept.
+
+    Fewer leave the law of the next window with so few degrees of freedom that the smallest effect grows by half.
+
+    Raises
+    ------
+    RefusalError
+        Where less than twice the longest duration is left for the search.
+
+    Examples
+    --------
+    >>> first_held_out(120, 15), first_held_out(90, 15), first_held_out(365, 28)
+    (75, 45, 228)
+    """
+    first = n_periods - max(_HELD_OUT * longest, math.ceil(_HELD_SHARE * n_periods))
+    if first < 2 * longest:
+        raise RefusalError(
+            f"{n_periods} periods are too few for a search and for power on windows it didn't see, with experiments of {longest}",
+            remedy=f"add history, at least {5 * longest} periods, or shorten durations",
+        )
+    return first
 
 
 def window_starts(n_periods: int, duration: int, *, n_windows: int, first_window: int) -> IntArray:
