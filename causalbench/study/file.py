@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from causalbench.artifacts import digest, plain
 from causalbench.errors import StudyError, nearest
-from causalbench.study.problems import at, problem_of
+from causalbench.study.problems import at, problem_of, relevant
 from causalbench.study.tables import About, Contradiction, Data, Metric, Run, Table, some
 
 
@@ -65,7 +65,7 @@ class StudyFile(Table):
         try:
             study = cls.model_validate(given)
         except ValidationError as error:
-            problems += [problem_of(dict(item), text, cls.tables) for item in error.errors()]
+            problems += [problem_of(item, text, cls.tables) for item in relevant(map(dict, error.errors()), values)]
         problems += [f"{table}{at(text, keys)}: {problem}" for table, keys, problem in cls.contradictions(values)]
         problems += list(cls.deeper_problems(values, text))
         if problems or study is None:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from causalbench.catalogue import Catalogue
+from causalbench.errors import nearest
 from causalbench.study.file import StudyFile
-from causalbench.study.problems import method_problems, option_problems
+from causalbench.study.problems import at, method_problems, option_problems
 from causalbench.study.tables import (
     About,
     Contradiction,
@@ -92,6 +93,8 @@ class Test(Table):
 
     A switchback has a ``schedule`` (schedule.csv) instead, and may name the ``ledger`` of its design as well; ``actual`` then
     is a column of 0 and 1.
+
+    ``cells`` without ``start`` is a split of the user's own before the test, for ``geo power``.
 
     ``actual`` is a column of the table: in each row the name of the cell whose treatment the market really got then,
     ``control`` or empty for none. ``pairs`` is a column of ``markets``.
@@ -242,8 +245,11 @@ class GeoStudy(StudyFile):
         if isinstance(geo, Mapping):
             selectors = Catalogue("causalbench.geo.selectors", "selector", "[geo.options]")
             name = geo.get("selector", "search")
-            if isinstance(name, str):
+            if name in selectors.names():
                 yield from option_problems(selectors, name, geo.get("options", {}), text)
+            elif isinstance(name, str):
+                hint = f"{nearest(name, selectors.names())}; there are: {', '.join(selectors.names())}"
+                yield f"[geo] selector{at(text, ('geo', 'selector'))} = {name!r} doesn't exist{hint}"
 
 
 def _geo_contradictions(geo: Mapping[str, Any]) -> Iterator[Contradiction]:
@@ -286,5 +292,5 @@ def _test_contradictions(test: Mapping[str, Any]) -> Iterator[Contradiction]:
         yield "[geo.test]", ("geo.test",), "a schedule says who was on when, so there are no cells"
     if "schedule" not in test and ("ledger" in test) == ("cells" in test):
         yield "[geo.test]", ("geo.test",), "give either a ledger (design.json) or the cells with their markets"
-    if "start" not in test:
+    if "start" not in test and "cells" not in test:
         yield "[geo.test]", ("geo.test",), "start is missing: the first period of the test"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -51,46 +52,106 @@ def option_problems(room: Catalogue, name: str, options: Any, text: str) -> Iter
             yield from (f"{room.options_key}{place}: {problem}" for problem in error.problems)
 
 
+def relevant(errors: Iterable[Mapping[str, Any]], values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Leave out what is wrong with a value read in a way that it isn't written in: a list read as a table, or the reverse."""
+    for error in errors:
+        location = error["loc"]
+        branch = next((i for i, part in enumerate(location) if _is_branch(part)), None)
+        if branch is None or isinstance(_value(values, location[:branch]), Mapping) == _reads_table(location[branch]):
+            yield {**error, "loc": tuple(part for part in location if not _is_branch(part))}
+
+
+def _is_branch(part: object) -> bool:
+    """Tell whether part of a location names a reading and no key: keys are words."""
+    return isinstance(part, str) and bool(re.match(r"(tuple|dict)\[|(constrained|function)-", part))
+
+
+def _reads_table(branch: str) -> bool:
+    return branch.startswith("dict[")
+
+
+def _value(values: Any, location: Sequence[Any]) -> Any:
+    for part in location:
+        values = values[part]
+    return values
+
+
 def problem_of(error: Mapping[str, Any], text: str, tables: Mapping[str, type[BaseModel]]) -> str:
     """Write one validation error as a sentence with its table, key and line."""
     location = error["loc"]
     keys = tuple(str(part) for part in location if not isinstance(part, int))
-    table = f"[[{keys[0]}]]" if keys[:1] == ("metric",) else f"[{keys[0]}]" if len(keys) > 1 or keys[:1] else "study"
-    key = f"{table} {keys[1]}" if len(keys) > 1 else table
-    occurrence = next((part for part in location if isinstance(part, int)), 0) if keys[:1] == ("metric",) else 0
+    depth, several, model = _table_of(location, tables)
+    head = ".".join(keys[:depth])
+    table = f"[[{head}]]" if several else f"[{head}]" if keys else "study"
+    key = f"{table} {'.'.join(keys[depth:])}" if keys[depth:] else table
+    occurrence = next((part for part in location if isinstance(part, int)), 0) if several else 0
     line = at(text, keys, occurrence)
     kind = error["type"]
     if kind == "extra_forbidden":
-        allowed = _allowed(keys, tables)
-        return f"{key}{line} is not a key{nearest(keys[-1], allowed)}; allowed here: {', '.join(sorted(allowed))}"
+        allowed = set(tables if model is None else model.model_fields)
+        other = "; a study with [geo] is for causalbench geo" if keys == ("geo",) else ""
+        return f"{key}{line} is not a key{nearest(keys[-1], allowed)}; allowed here: {', '.join(sorted(allowed))}{other}"
     if kind == "missing":
         return f"{key} is missing{line}"
     message = str(error["msg"]).removeprefix("Value error, ").replace("a valid tuple", "an array")
+    message = re.sub(r"a valid dictionary( or instance of \w+)?", "a table", message)
     found = "" if isinstance(error.get("input"), Mapping) else f", found {error.get('input')!r}"
     return f"{key}{line}: {message}{found}"
 
 
-def _allowed(keys: tuple[str, ...], tables: Mapping[str, type[BaseModel]]) -> set[str]:
-    return set(tables[keys[0]].model_fields) if len(keys) > 1 and keys[0] in tables else set(tables)
+def _table_of(
+    location: Sequence[Any], tables: Mapping[str, type[BaseModel]]
+) -> tuple[int, bool, type[BaseModel] | None]:
+    """Return how many keys of a location name its table, whether there may be several of that, and its model."""
+    keys = [part for part in location if not isinstance(part, int)]
+    if not keys or keys[0] not in tables:
+        return 1, False, None
+    model, depth, several = tables[keys[0]], 1, keys[0] == "metric"
+    while len(keys) > depth and keys[depth] in model.model_fields:
+        inner, many = _table_in(model.model_fields[keys[depth]].annotation)
+        if inner is None or (len(keys) == depth + 1 and not many):
+            break
+        model, depth, several = inner, depth + 1, many
+    return depth, several, model if len(keys) > depth else None
 
 
-def at(text: str, keys: tuple[str, ...], occurrence: int = 0) -> str:
+def _table_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """Return the table that a key holds, None where it holds none, and whether it may hold several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    found = [_table_in(part) for part in get_args(annotation)]
+    inner = next((pair for pair in found if pair[0] is not None), (None, False))
+    return inner[0], inner[1] or (inner[0] is not None and get_origin(annotation) is tuple)
+
+
+def at(text: str, keys: Sequence[str], occurrence: int = 0) -> str:
     """Return `` (line N)`` of a key, of its table where the key isn't there, or nothing."""
     line = _line(text, keys, occurrence)
     return f" (line {line})" if line else ""
 
 
-def _line(text: str, keys: tuple[str, ...], occurrence: int) -> int | None:
-    """Locate a key: a small reader of table headers and keys, which the TOML parser doesn't keep."""
-    table, seen, header = "", -1, None
-    for number, line in enumerate(text.splitlines(), start=1):
-        if match := re.match(r"\s*\[{1,2}\s*([\w.\-]+)\s*\]{1,2}", line):
-            table = match[1]
-            seen += bool(keys) and table == keys[0]
-            if keys and table == keys[0] and seen == occurrence:
-                header = number
-        elif match := re.match(r"\s*[\"']?([\w.\-]+)[\"']?\s*=", line):
-            here = (table, match[1]) if table else (match[1],)
-            if here == keys[:2] and (not table or seen == occurrence):
+def _line(text: str, keys: Sequence[str], occurrence: int) -> int | None:
+    """Locate a key, or the nearest table around it."""
+    found = list(_entries(text))
+    for depth in range(len(keys), 0, -1):
+        path = ".".join(keys[:depth])
+        for number, name, nth in found:
+            if name == path and nth in (None, occurrence):
                 return number
-    return header
+    return None
+
+
+def _entries(text: str) -> Iterator[tuple[int, str, int | None]]:
+    """Yield line, dotted name and place among tables of that name of every table and key.
+
+    A small reader, as the TOML parser doesn't keep lines; the place is None in a table that there is only one of.
+    """
+    table, nth, seen = "", None, Counter[str]()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if match := re.match(r"\s*(\[{1,2})\s*([\w.\-]+)\s*\]{1,2}", line):
+            table = match[2]
+            nth = seen[table] if match[1] == "[[" else None
+            seen[table] += 1
+            yield number, table, nth
+        elif match := re.match(r"\s*[\"']?([\w.\-]+)[\"']?\s*=", line):
+            yield number, f"{table}.{match[1]}" if table else match[1], nth

@@ -193,7 +193,7 @@ WRONG = {
     ),
     "options that are no table": (
         GOOD + "options = 3\n",
-        ["[method] options (line 16): Input should be a valid dictionary, found 3"],
+        ["[method] options (line 16): Input should be a table, found 3"],
     ),
     "key twice": (
         edited('unit = "city"', 'unit = "city"\nunit = "geo"'),
