@@ -64,6 +64,12 @@ class ConvergenceError(RefusalError):
     """A solver ended without a certificate of optimality, so there is no number to report."""
 
 
+class LockError(CausalbenchError):
+    """A sealed plan isn't what was sealed, or doesn't fit what it is used for."""
+
+    exit_code = 4
+
+
 class ResourceError(CausalbenchError):
     """Disk or memory ran out; nothing was published."""
 
