@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 from causalbench.artifacts import plain
@@ -19,9 +17,8 @@ from causalbench.protocols import Estimator
 from causalbench.study import Study
 from causalbench.values import Audit, CheckResult, Estimate, MethodCard, Readout
 from causalbench.workflow.estimate import Answer, answer_study, generator, prepare_study
+from causalbench.workflow.provenance import python_version, versions
 from causalbench.workflow.reading import read_panel
-
-_PACKAGES = ("causalbench-workbench", "duckdb", "linearmodels", "narwhals", "numba", "numpy", "pandas", "scipy")
 
 
 def load_panel(name: str) -> Panel:
@@ -119,11 +116,10 @@ def _cards(estimates: list[Estimate]) -> tuple[MethodCard, ...]:
 
 
 def _provenance(study: Study, estimator: Estimator[Panel]) -> dict[str, Any]:
-    versions = {package: version(package) for package in _PACKAGES}
     return {
         "study_digest": study.digest,
         "seed": study.run.seed,
-        "versions": versions,
-        "python": ".".join(platform.python_version_tuple()[:2]),
+        "versions": versions(),
+        "python": python_version(),
         "options": plain(estimator),
     }
