@@ -23,8 +23,8 @@ _TIMEOUT = 3600
 _LONGEST_SOCKET_ROOT = 60
 
 
-def execute(study: Path, digest: str, folder: Path, *, failed: Path) -> None:
-    """Run the readout notebook on a study and write ``notebook.ipynb`` into a folder.
+def execute(study: Path, digest: str, folder: Path, *, failed: Path, name: str = "launch_readout") -> None:
+    """Run a shipped notebook on a study and write ``notebook.ipynb`` into a folder.
 
     Parameters
     ----------
@@ -34,6 +34,8 @@ def execute(study: Path, digest: str, folder: Path, *, failed: Path) -> None:
         What the notebook must find.
     failed
         Where a partial notebook is kept when a cell fails.
+    name
+        Which notebook; its last cell prints the digest of what it found.
 
     Raises
     ------
@@ -41,7 +43,7 @@ def execute(study: Path, digest: str, folder: Path, *, failed: Path) -> None:
         When a cell fails, the kernel dies, or the notebook's evidence has another digest.
     """
     study = study / "study.toml" if study.is_dir() else study
-    document = template("launch_readout")
+    document = template(name)
     _tagged(document, "parameters").source = f"study_file = {study.name!r}"
     client = NotebookClient(
         document,

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from causalbench.report import figures, rollout
 from causalbench.report.canvas import Drawing
-from causalbench.wording import VISIBLE_WEIGHT, evidence_text, interval_name, interval_text, number
+from causalbench.wording import VISIBLE_WEIGHT, evidence_text, interval_name, interval_text, number, percent
 
 _ROWS = 120
 
@@ -30,7 +30,14 @@ def write(evidence: Mapping[str, Any], folder: Path) -> None:
 
 def render(evidence: Mapping[str, Any], drawings: Mapping[str, list[Drawing]]) -> str:
     """Return the page; every value of the study is escaped, only our own SVG and MathML are markup."""
-    environment = jinja2.Environment(
+    sections = [_section(evidence, estimate, drawings) for estimate in evidence["estimates"]]
+    sections.sort(key=lambda section: section["metric"] != evidence["headline"]["metric"])
+    return environment().get_template("report.html.jinja").render(evidence=evidence, sections=sections)
+
+
+def environment() -> jinja2.Environment:
+    """Return where all pages are rendered: everything is escaped, and the filters write numbers as people read them."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("causalbench.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -40,16 +47,16 @@ def render(evidence: Mapping[str, Any], drawings: Mapping[str, list[Drawing]]) -
     filters: dict[str, Callable[..., Any]] = {
         "number": number,
         "signed": lambda value: number(value, sign=True),
+        "percent": percent,
+        "signed_percent": lambda value: percent(value, sign=True),
         "interval": interval_text,
         "interval_name": interval_name,
         "evidence": evidence_text,
         "mathml": lambda latex: Markup(convert(latex, display="block")),  # noqa: S704 - our own equations
         "picture": lambda drawing: Markup(drawing.inline()),  # noqa: S704 - drawn here, text escaped by the drawing
     }
-    environment.filters |= filters
-    sections = [_section(evidence, estimate, drawings) for estimate in evidence["estimates"]]
-    sections.sort(key=lambda section: section["metric"] != evidence["headline"]["metric"])
-    return environment.get_template("report.html.jinja").render(evidence=evidence, sections=sections)
+    made.filters |= filters
+    return made
 
 
 def _section(
