@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from causalbench.artifacts import EVIDENCE, require_free, run_folder
 from causalbench.report import notebook, page
@@ -14,6 +14,7 @@ from causalbench.study import Study
 from causalbench.workflow.readout import readout
 
 Replace = Literal["nothing", "same study", "any run"]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,9 +25,24 @@ class Published:
     evidence: dict[str, Any]
 
 
-def run(
-    path: Path, *, out: Path | None = None, replace: Replace = "nothing", tell: Callable[[str], None] = lambda _: None
-) -> Published:
+class Found(Protocol):
+    """What a study's answer must offer to be published."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical evidence."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the evidence as plain JSON values."""
+        ...
+
+    def to_json(self) -> str:
+        """Return the bytes of ``evidence.json``."""
+        ...
+
+
+def run(path: Path, *, out: Path | None = None, replace: Replace = "nothing", tell: Tell = lambda _: None) -> Published:
     """Answer a study file and publish evidence, notebook, report and figures in one folder.
 
     Parameters
@@ -44,22 +60,59 @@ def run(
         For whatever is wrong; nothing is published then and what was there stays.
     """
     study = Study.load(path)
+    return publish(
+        path,
+        study.study.name,
+        lambda: readout(study, tell=tell),
+        write=page.write,
+        template="launch_readout",
+        out=out,
+        replace=replace,
+        tell=tell,
+    )
+
+
+def publish(
+    path: Path,
+    name: str,
+    answer: Callable[[], Found],
+    *,
+    write: Callable[[Mapping[str, Any], Path], None],
+    template: str,
+    out: Path | None,
+    replace: Replace,
+    tell: Tell,
+) -> Published:
+    """Publish what a study's answer found, whatever kind of study it is.
+
+    Parameters
+    ----------
+    path, name
+        The study file and the study's name.
+    answer
+        Computes the answer; called once the folder is known to be free.
+    write
+        Writes page and figures of the evidence into a folder.
+    template
+        The notebook that computes the same evidence again.
+    """
     if out is not None:
-        require_free(out, replace=_may_replace(out, replace, study))
-    found = readout(study, tell=tell)
+        require_free(out, replace=_may_replace(out, replace, name))
+    found = answer()
     evidence = found.to_dict()
-    folder = out or Path("runs") / f"{study.study.name}-{found.digest[:12]}"
-    with run_folder(folder, replace=_may_replace(folder, replace, study)) as work:
+    folder = out or Path("runs") / f"{name}-{found.digest[:12]}"
+    with run_folder(folder, replace=_may_replace(folder, replace, name)) as work:
         (work / EVIDENCE).write_text(found.to_json(), encoding="utf-8")
         tell("drawing figures and writing the report")
-        page.write(evidence, work)
+        write(evidence, work)
         tell("executing the notebook")
-        notebook.execute(path, found.digest, work, failed=folder.with_name(f"{folder.name}.failed.ipynb"))
+        failed = folder.with_name(f"{folder.name}.failed.ipynb")
+        notebook.execute(path, found.digest, work, failed=failed, name=template)
     return Published(folder=folder, evidence=evidence)
 
 
-def _may_replace(folder: Path, replace: Replace, study: Study) -> bool:
-    return replace == "any run" or (replace == "same study" and _is_run_of(folder, study.study.name))
+def _may_replace(folder: Path, replace: Replace, name: str) -> bool:
+    return replace == "any run" or (replace == "same study" and _is_run_of(folder, name))
 
 
 def _is_run_of(folder: Path, name: str) -> bool:
