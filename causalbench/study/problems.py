@@ -90,7 +90,9 @@ def problem_of(error: Mapping[str, Any], text: str, tables: Mapping[str, type[Ba
     if kind == "extra_forbidden":
         allowed = set(tables if model is None else model.model_fields)
         other = "; a study with [geo] is for causalbench geo" if keys == ("geo",) else ""
-        return f"{key}{line} is not a key{nearest(keys[-1], allowed)}; allowed here: {', '.join(sorted(allowed))}{other}"
+        return (
+            f"{key}{line} is not a key{nearest(keys[-1], allowed)}; allowed here: {', '.join(sorted(allowed))}{other}"
+        )
     if kind == "missing":
         return f"{key} is missing{line}"
     message = str(error["msg"]).removeprefix("Value error, ").replace("a valid tuple", "an array")

@@ -69,7 +69,7 @@ WRONG = {
     ),
     "distance without places": (
         '[geo.buffer]\nkind = "distance"\nkm = 5\n',
-        ["[geo.buffer] (line 13): distance needs markets: a table with latitude and longitude of every market"],
+        ["[geo.buffer] (line 13): distance needs markets with latitude and longitude of every market, or [geo.map]"],
     ),
     "cell that doesn't exist": (
         '[geo.include]\nsearhc = ["lima"]\n',
@@ -125,7 +125,9 @@ def test_geo_study_is_refused_with_exactly_these_problems(more, expected, tmp_pa
 def test_unknown_selector_names_the_nearest_and_its_line(tmp_path):
     path = tmp_path / "study.toml"
     path.write_text(GOOD + 'selector = "serch"\n')
-    with pytest.raises(StudyError, match=r"\[geo\] selector \(line 13\) = 'serch' doesn't exist \(did you mean 'search'"):
+    with pytest.raises(
+        StudyError, match=r"\[geo\] selector \(line 13\) = 'serch' doesn't exist \(did you mean 'search'"
+    ):
         GeoStudy.load(path)
 
 

@@ -9,7 +9,7 @@ import pytest
 from causalbench.cli import main
 from causalbench.data.datasets import names as datasets
 from causalbench.data.datasets import study_path
-from causalbench.study import Study
+from causalbench.study import Study, load_study
 from causalbench.workflow.scaffold import scaffold, templates
 
 
@@ -32,7 +32,7 @@ def test_folder_holds_study_table_notebook_and_the_tables_origin(monkeypatch, ca
 @pytest.mark.parametrize("template", templates())
 def test_study_is_valid_named_by_the_folder_and_reads_the_table_beside_it(template, monkeypatch, capsys, tmp_path):
     scaffold(tmp_path / "spring.2", template=template)
-    study = Study.load(tmp_path / "spring.2")
+    study = load_study(tmp_path / "spring.2")
     assert study.study.name == "spring.2"
     assert call(monkeypatch, capsys, "check", tmp_path / "spring.2")[0] == 0
     assert "#" in (tmp_path / "spring.2" / "study.toml").read_text("utf-8")
