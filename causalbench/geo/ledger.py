@@ -98,8 +98,10 @@ class Ledger:
             raise LockError(f"{path} is no ledger: it isn't valid JSON", remedy=_RESTORE) from None
         ledger = cls._opened(found, path)
         if ledger.to_json() != text:
-            raise LockError(f"{path} was written again by another program: its bytes aren't those sealed", remedy=_RESTORE)
-        ledger._require_files(path.parent)
+            raise LockError(
+                f"{path} was written again by another program: its bytes aren't those sealed", remedy=_RESTORE
+            )
+        ledger.require_files(path.parent)
         return ledger
 
     @classmethod
@@ -120,7 +122,8 @@ class Ledger:
             raise LockError(f"{path} was changed after it was sealed: the seal itself", remedy=_RESTORE)
         return ledger
 
-    def _require_files(self, folder: Path) -> None:
+    def require_files(self, folder: Path) -> None:
+        """Refuse a folder in which a file that the ledger seals was changed; one that isn't there is no change."""
         for name, sealed in self.content["files"].items():
             beside = folder / str(name)
             if beside.exists() and digest(beside.read_bytes()) != sealed:
@@ -199,12 +202,18 @@ class Ledger:
         kept = panel.only(units=rows, periods=columns)
         return kept.assigned_to(np.zeros(len(kept.units), dtype=bool), start=0)
 
+    def searched(self, panel: Panel) -> Panel:
+        """Return the part of the history that the selector saw; rules about shares and balance are about that one."""
+        history = self.history(panel)
+        return history.only(periods=np.arange(len(history.periods)) < self.content["data"]["n_searched"])
+
     def unchanged(self, panel: Panel) -> bool:
         """Tell whether the history in a panel is bit by bit the one that was sealed."""
-        return self.history(panel).fingerprint == self.content["data"]["fingerprint"]
+        sealed: str = self.content["data"]["fingerprint"]
+        return self.history(panel).fingerprint == sealed
 
     def constraints(self, history: Panel) -> Constraints:
-        """Compile the design's constraints again, from the ledger alone; ``history`` is that of :meth:`history`."""
+        """Compile the design's constraints again, from the ledger alone; ``history`` is that of :meth:`searched`."""
         said = self.content["constraints"]
         columns = said["markets"]
         markets = None if columns is None else Markets(units=history.units, columns=_tuples(columns))
@@ -235,7 +244,7 @@ class Ledger:
                 f"the markets of this design were chosen by {selector['name']!r}, not drawn: it has no draws",
                 remedy="use an inference over time, such as conformal, or design with a selector that randomises",
             )
-        history = self.history(panel)
+        history = self.searched(panel)
         made = SELECTORS.create(selector["name"], selector["options"])
         drawn: IntArray = made.draws(
             history, self.constraints(history), self.split(history.units), n_draws=n_draws, rng=rng
