@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from causalbench.cli import commands
+from causalbench.cli import commands, geo
 from causalbench.errors import CausalbenchError, StudyError
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ app.command("check")(commands.check)
 app.command("run")(commands.run)
 app.command("estimate")(commands.estimate)
 app.command("doctor")(commands.doctor)
+app.add_typer(geo.app)
 
 
 def main() -> NoReturn:

@@ -12,6 +12,7 @@ from causalbench.catalogue import Catalogue
 from causalbench.cli.console import AsJson, Out, StudyPath, explained_wait, names, options, print_json, tell
 
 if TYPE_CHECKING:
+    from causalbench.study import GeoStudy
     from causalbench.values import Audit
 
 _METHODS = ", ".join(Catalogue("causalbench.estimators", "method").names())
@@ -36,15 +37,19 @@ def new(
 
     files = scaffold(name, template=template)
     typer.echo(f"{name} holds {', '.join(files)}")
-    typer.echo(f"Run it:  causalbench run {name}\nThen put in your own table and edit {name / 'study.toml'}")
+    command = {"geo_design": "geo design", "geo_readout": "geo analyze"}.get(template, "run")
+    typer.echo(f"Run it:  causalbench {command} {name}\nThen put in your own table and edit {name / 'study.toml'}")
 
 
 def check(study: StudyPath, as_json: AsJson = False) -> None:
     """Check a study file and audit its data; estimate nothing."""
-    from causalbench.study import Study
+    from causalbench.study import GeoStudy, load_study
     from causalbench.workflow.readout import check_study
 
-    loaded = Study.load(study)
+    loaded = load_study(study)
+    if isinstance(loaded, GeoStudy):
+        _check_geo(loaded, as_json=as_json)
+        return
     audits = check_study(loaded)
     if as_json:
         print_json({"study": loaded.to_dict(), "audits": audits})
@@ -160,6 +165,23 @@ def doctor(as_json: AsJson = False) -> None:
         typer.echo(as_text(lines))
     if not healthy(lines):
         raise typer.Exit(2)
+
+
+def _check_geo(study: GeoStudy, *, as_json: bool) -> None:
+    from causalbench.workflow.geo_ground import check_geo
+
+    found = check_geo(study)
+    if as_json:
+        print_json({"study": study.to_dict(), "history": found})
+        return
+    typer.echo(f"{study.study.name}: the study file is valid, the history fits a geo experiment")
+    typer.echo(
+        f"{found['metric']}: {found['n_markets']} markets, {found['n_periods']} periods, {found['first']} to {found['last']}"
+    )
+    for finding in found["findings"]:
+        typer.echo(f"  {finding.severity} {finding.code}: {finding.message}; {finding.action}")
+    if found["rules"]:
+        typer.echo(f"rules that can hold together: {'; '.join(found['rules'])}")
 
 
 def _say_audit(metric: str, audit: Audit) -> None:

@@ -1,0 +1,116 @@
+"""Commands on geo experiments: design, judge a split, compare with GeoLift; analyze reads a test out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from causalbench.cli.console import AsJson, StudyPath, explained_wait, print_json, tell
+
+app = typer.Typer(
+    name="geo",
+    help="Experiments on markets: which ones, for how long, what could be detected, and what was.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+DesignFolder = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the design; default runs/<name>-<digest>, with --json none.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing run in that folder.")]
+
+
+@app.command("design")
+def design(study: StudyPath, out: DesignFolder = None, force: Force = False, as_json: AsJson = False) -> None:
+    """Design an experiment: sealed ledger, assignment, evidence, notebook and page in one folder.
+
+    With --json and without --out nothing is written, the evidence is printed.
+    """
+    from causalbench.study import GeoStudy
+
+    loaded = GeoStudy.load(study)
+    if loaded.geo.switchback is not None:
+        _switchback(study, out=out, force=force, as_json=as_json)
+        return
+    if as_json and out is None:
+        from causalbench.workflow.geo_design import design as designed
+
+        with explained_wait():
+            print_json(designed(loaded, tell=tell).to_dict())
+        return
+    from causalbench.report import geo_publish
+
+    with explained_wait():
+        published = geo_publish.run_design(study, out=out, replace="any run" if force else "nothing", tell=tell)
+    if as_json:
+        print_json(published.evidence)
+        return
+    _say_headline(published.evidence)
+    folder = published.folder
+    typer.echo(f"\nReport:     {folder / 'report.html'}\nAssignment: {folder / 'assignment.csv'}")
+    typer.echo(f"Ledger:     {folder / 'design.json'}, sealed with {published.evidence['seal']}")
+
+
+@app.command("power")
+def power(study: StudyPath, as_json: AsJson = False) -> None:
+    """Judge a split of your own ([geo.test] cells, or a ledger): power, balance and broken rules; nothing is written."""
+    from causalbench.study import GeoStudy
+    from causalbench.workflow.geo_design import evaluate
+
+    with explained_wait():
+        evidence = evaluate(GeoStudy.load(study), tell=tell).to_dict()
+    if as_json:
+        print_json(evidence)
+        return
+    from causalbench.report.geo_tables import power_text
+
+    _say_headline(evidence)
+    typer.echo(f"\n{power_text(evidence)}")
+
+
+@app.command("parity")
+def parity(as_json: AsJson = False) -> None:
+    """Print GeoLift's published walkthrough beside what compat=geolift computes from the same table."""
+    from causalbench.workflow.geo_parity import parity_rows
+
+    with explained_wait():
+        rows = parity_rows()
+    if as_json:
+        print_json({"rows": rows})
+        return
+    from causalbench.report.geo_tables import parity_text
+
+    typer.echo(parity_text(rows))
+
+
+# app.command("analyze")(geo_analyze.analyze) goes here.
+
+
+def _switchback(study: Path, *, out: Path | None, force: bool, as_json: bool) -> None:
+    from causalbench.report import geo_publish
+
+    if as_json and out is None:
+        from causalbench.study import GeoStudy
+        from causalbench.workflow.geo_switchback_design import switchback
+
+        with explained_wait():
+            print_json(switchback(GeoStudy.load(study), tell=tell)[0])
+        return
+    with explained_wait():
+        published = geo_publish.run_switchback(study, out=out, replace="any run" if force else "nothing", tell=tell)
+    if as_json:
+        print_json(published.evidence)
+        return
+    _say_headline(published.evidence)
+    typer.echo(f"\nSchedule: {published.folder / 'schedule.csv'}\nLedger:   {published.folder / 'design.json'}")
+
+
+def _say_headline(evidence: Mapping[str, Any]) -> None:
+    headline = evidence["headline"]
+    lines = [headline[key] for key in ("sentence", "answer", "why", "size") if headline.get(key)]
+    typer.echo("\n".join([*lines, *(f"What would help: {line}" for line in headline.get("help", ()))]))
+    for warning in evidence.get("warnings", ()):
+        typer.echo(f"Note: {warning}")
