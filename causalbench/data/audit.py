@@ -253,7 +253,11 @@ def _drop_units(panel: Panel) -> Panel:
     complete: BoolArray = ~np.asarray(_missing(panel).any(axis=1))
     needed = panel.ever_treated if panel.n_treated else np.ones(len(panel.units), dtype=bool)
     if not (complete & needed).any():
-        who = f"treated unit has missing cells ({listing(panel.treated_units)})" if panel.n_treated else "unit has missing cells"
+        who = (
+            f"treated unit has missing cells ({listing(panel.treated_units)})"
+            if panel.n_treated
+            else "unit has missing cells"
+        )
         raise DataError(
             f"every {who}, so dropping units leaves none",
             code="CB-D001",
