@@ -38,13 +38,11 @@ def design(study: StudyPath, out: DesignFolder = None, force: Force = False, as_
     if as_json and out is None:
         from causalbench.workflow.geo_design import design as designed
 
-        with explained_wait():
-            print_json(designed(loaded, tell=tell).to_dict())
+        print_json(designed(loaded, tell=tell).to_dict())
         return
     from causalbench.report import geo_publish
 
-    with explained_wait():
-        published = geo_publish.run_design(study, out=out, replace="any run" if force else "nothing", tell=tell)
+    published = geo_publish.run_design(study, out=out, replace="any run" if force else "nothing", tell=tell)
     if as_json:
         print_json(published.evidence)
         return
@@ -60,8 +58,7 @@ def power(study: StudyPath, as_json: AsJson = False) -> None:
     from causalbench.study import GeoStudy
     from causalbench.workflow.geo_design import evaluate
 
-    with explained_wait():
-        evidence = evaluate(GeoStudy.load(study), tell=tell).to_dict()
+    evidence = evaluate(GeoStudy.load(study), tell=tell).to_dict()
     if as_json:
         print_json(evidence)
         return
@@ -96,11 +93,9 @@ def _switchback(study: Path, *, out: Path | None, force: bool, as_json: bool) ->
         from causalbench.study import GeoStudy
         from causalbench.workflow.geo_switchback_design import switchback
 
-        with explained_wait():
-            print_json(switchback(GeoStudy.load(study), tell=tell)[0])
+        print_json(switchback(GeoStudy.load(study), tell=tell)[0])
         return
-    with explained_wait():
-        published = geo_publish.run_switchback(study, out=out, replace="any run" if force else "nothing", tell=tell)
+    published = geo_publish.run_switchback(study, out=out, replace="any run" if force else "nothing", tell=tell)
     if as_json:
         print_json(published.evidence)
         return

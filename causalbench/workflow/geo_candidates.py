@@ -204,7 +204,11 @@ def candidate_row(
     named = {
         name: [history.units[i] for i in np.flatnonzero(split.cells == cell)] for cell, name in enumerate(geo.cells, 1)
     }
-    durations = by_duration(rows, geo)
+    durations, total = by_duration(rows, geo), float(totals.sum())
+    shares = {
+        name: float(totals[split.cells == cell].sum()) / total if history.additive and total > 0 else None
+        for cell, name in enumerate(geo.cells, start=1)
+    }
     return {
         "rank": place + 1,
         "cells": named,
@@ -212,9 +216,8 @@ def candidate_row(
         "n_controls": int(split.control.sum()),
         "score": proposal.score,
         "scaled_l2": proposal.scaled_l2,
-        "shares": {
-            name: float(totals[split.cells == cell].sum() / totals.sum()) for cell, name in enumerate(geo.cells, 1)
-        },
+        "shares": shares,
+        "share": None if None in shares.values() else sum(shares.values()),
         "durations": durations,
         "best": dict(best_duration(durations, geo)),
         "size": [{key: row[key] for key in ("cell", "duration", "size", "size_mc_error")} for row in rows],

@@ -357,3 +357,28 @@ def test_switchback_is_sealed_with_its_schedule(tmp_path, monkeypatch, capsys):
     (folder / "schedule.csv").write_text((folder / "schedule.csv").read_text() + "\n")
     with pytest.raises(Exception, match=r"schedule.csv was changed"):
         Ledger.load(folder)
+
+
+def test_level_that_no_window_can_reach_is_said_in_words(tmp_path):
+    evidence = design(write_study(tmp_path, CHOSEN + "level = 0.99\n", n_periods=20)).evidence
+    assert evidence["chosen"]["mde"] is None
+    assert evidence["headline"]["verdict"] == "not powered"
+    assert evidence["headline"]["answer"].startswith("No effect that was tried is detected")
+    assert "none" in geo_design_page.render(evidence, geo_figures.draw(evidence))
+
+
+def test_a_rate_has_no_total_and_no_price(tmp_path):
+    write_study(tmp_path, CHOSEN)
+    text = (tmp_path / "study.toml").read_text()
+    (tmp_path / "study.toml").write_text(text.replace('column = "Y"', 'column = "Y"\naggregate = "mean"'))
+    evidence = design(GeoStudy.load(tmp_path)).evidence
+    assert evidence["chosen"]["shares"] == {"treated": None}
+    assert all(row["incremental"] is None and row["mde"] is not None for row in evidence["power"])
+    assert "in total" not in evidence["headline"]["answer"]
+    geo_design_page.render(evidence, geo_figures.draw(evidence))
+
+
+def test_help_of_the_commands_lists_them(monkeypatch, capsys):
+    code, out, _ = call(monkeypatch, capsys, "geo", "--help")
+    assert code == 0
+    assert all(name in out for name in ("design", "power", "parity"))
