@@ -97,7 +97,8 @@ class Test(Table):
     ``cells`` without ``start`` is a split of the user's own before the test, for ``geo power``.
 
     ``actual`` is a column of the table: in each row the name of the cell whose treatment the market really got then,
-    ``control`` or empty for none. ``pairs`` is a column of ``markets``.
+    ``control`` or empty for none. ``pairs`` is a column of ``markets``. ``compat = "geolift"`` adds what GeoLift's own test
+    says about the launch beside what the same residuals say here.
     """
 
     ledger: Name | None = None
@@ -112,6 +113,7 @@ class Test(Table):
     pairs: Name | None = None
     factors: Mapping[str, Names] | None = None
     looks: tuple[Moment, ...] = ()
+    compat: Literal["geolift"] | None = None
 
     @model_validator(mode="before")
     @classmethod
