@@ -81,6 +81,11 @@ def _reading(data: Data, metric: Metric) -> Reading:
     )
 
 
+def open_source(study: GeoStudy) -> Source:
+    """Open a geo study's table; nothing is read yet."""
+    return _source(study, _columns(study.data, study.metric[0]))
+
+
 def read_history(study: GeoStudy, metric: Metric) -> Panel:
     """Read one metric of a geo study's table as a panel that nobody is treated in."""
     columns = _columns(study.data, metric)
