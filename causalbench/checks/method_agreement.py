@@ -82,7 +82,7 @@ class MethodAgreement:
 
 def _ask(name: str, own: Estimator[Panel], data: Panel, *, level: float, rng: Generator) -> dict[str, Any]:
     """Audit, fit and infer with another method; a refusal is its answer."""
-    estimator: Estimator[Panel] = ESTIMATORS.create(name, _shared_options(own, ESTIMATORS.load(name)))
+    estimator: Estimator[Panel] = ESTIMATORS.create(name, shared_options(own, ESTIMATORS.load(name)))
     try:
         used, _ = audit(estimator.sample(data), estimator.requires, method=name)
         fit = estimator.fit(used)
@@ -100,7 +100,7 @@ def _about(refusal: str, method: str) -> str:
     return re.sub(rf"^{re.escape(method)}(?= )", "it", refusal)
 
 
-def _shared_options(own: Estimator[Panel], other: type[Any]) -> dict[str, Any]:
+def shared_options(own: Estimator[Panel], other: type[Any]) -> dict[str, Any]:
     """Return the options of one method that another has too, with the same choices."""
     mine, theirs = typing.get_type_hints(type(own)), typing.get_type_hints(other)
     names = {field.name for field in dataclasses.fields(own)} & {field.name for field in dataclasses.fields(other)}  # type: ignore[arg-type]
