@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from causalbench.cli import geo_analyze
 from causalbench.cli.console import AsJson, StudyPath, explained_wait, print_json, tell
 
 app = typer.Typer(
@@ -83,7 +84,7 @@ def parity(as_json: AsJson = False) -> None:
     typer.echo(parity_text(rows))
 
 
-# app.command("analyze")(geo_analyze.analyze) goes here.
+app.command("analyze")(geo_analyze.analyze)
 
 
 def _switchback(study: Path, *, out: Path | None, force: bool, as_json: bool) -> None:
