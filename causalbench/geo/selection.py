@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from causalbench.geo.constraints import Constraints
 
 
+_FEWEST_PERIODS = 3
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Proposal:
     """One split that a selector found.
@@ -84,6 +87,11 @@ def n_admissible(
 
 def complete_outcome(history: Panel) -> FloatArray:
     """Return the outcome, shape (n_units, n_periods), refusing missing cells by name: a search can't compare paths with gaps."""
+    if history.outcome.shape[1] < _FEWEST_PERIODS:
+        raise DataError(
+            f"the history has {history.outcome.shape[1]} periods; paths can't be compared",
+            remedy="pass a longer history before the test",
+        )
     gaps: BoolArray = np.asarray(np.isnan(history.outcome).any(axis=1))
     if gaps.any():
         names = [unit for unit, gap in zip(history.units, gaps, strict=True) if gap]

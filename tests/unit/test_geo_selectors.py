@@ -382,6 +382,23 @@ def test_contradicting_rules_and_missing_cells_are_refused_by_every_selector(sel
         proposed(selector, gappy, Constraints.compile(Geo(), gappy))
 
 
+@pytest.mark.parametrize("selector", ALL, ids=repr)
+def test_markets_without_any_variation_or_history(selector: Any) -> None:
+    flat = Panel(
+        outcome=np.repeat([[5.0], [7.0], [7.0], [9.0]], 6, axis=1),
+        treated=np.zeros((4, 6), bool),
+        units=tuple("abcd"),
+        periods=tuple(range(6)),
+    )
+    limits = Constraints.compile(Geo(market_counts=(1, 2)), flat)
+    for proposal in proposed(selector, flat, limits):
+        assert limits.violations(proposal.split) == ()
+        assert proposal.score == 0.0
+    short = flat.only(periods=np.arange(6) < 2)
+    with pytest.raises(DataError, match="the history has 2 periods"):
+        proposed(selector, short, Constraints.compile(Geo(market_counts=(1,)), short))
+
+
 @pytest.mark.parametrize("name", ["search", "matched-pairs", "stratified", "rerandomized", "kmeans-strata"])
 def test_selectors_are_found_by_name_and_say_what_they_do(name: str) -> None:
     member = CATALOGUE.load(name)

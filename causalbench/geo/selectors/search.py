@@ -209,7 +209,8 @@ def candidates(history: Panel, constraints: Constraints, sizes: Iterable[int], *
 def _closest(outcome: FloatArray, sizes: tuple[int, ...]) -> BoolArray:
     """Return every market with its closest others, each set once; shape (n_sets, n_units)."""
     paths = outcome - outcome.mean(axis=1, keepdims=True)
-    norms = np.maximum(np.linalg.norm(paths, axis=1), 1e-300)
+    norms = np.linalg.norm(paths, axis=1)
+    norms[norms == 0] = 1.0
     similar = paths @ paths.T / np.outer(norms, norms)
     np.fill_diagonal(similar, np.inf)
     order = np.argsort(-similar, axis=1, kind="stable")
