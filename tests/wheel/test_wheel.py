@@ -62,6 +62,10 @@ def test_wheel_holds_shipped_files_and_no_tests(installed):
         "data/castle/castle.csv",
         "data/mpdta/mpdta.csv",
         "data/geolift/study.toml",
+        "data/maps/SOURCE.md",
+        "data/maps/us-counties-10m.json",
+        "data/maps/us-states-10m.json",
+        "data/maps/world-countries-110m.json",
         "data/geolift/SOURCE.md",
         "data/prop99/prop99.csv",
     } <= shipped
