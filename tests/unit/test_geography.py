@@ -15,6 +15,7 @@ from causalbench.data.datasets import names
 from causalbench.errors import DataError
 from causalbench.geo.buffers import near
 from causalbench.geo.geography import Geography, from_county_map
+from causalbench.geo.markets import Markets
 from causalbench.geo.topology import Topology
 from causalbench.numerics.sphere import centroid, distances
 from causalbench.study.geo_study import Buffer, GeoStudy, Map
@@ -383,3 +384,16 @@ def test_study_takes_the_shipped_map():
         "geo": {"map": {"kind": "us-states"}, "selector": "supergeos", "buffer": {"kind": "distance", "km": 100}},
     }
     assert GeoStudy.from_mapping(values).geo.map.file is None
+
+
+def test_buffers_read_the_table_of_markets(tmp_path):
+    """One degree of latitude is 111.2 km; names of markets stand in their own column."""
+    (tmp_path / "markets.csv").write_text("city,latitude,longitude\nb,1,5\na,0,5\nc,9,5\n")
+    units = ("a", "b", "c")
+    markets = Markets.read(tmp_path / "markets.csv", unit="city", units=units)
+    found = close(tmp_path, markets=markets, units=units, kind="distance", km=120.0)
+    assert found.tolist() == [[False, True, False], [True, False, False], [False, False, False]]
+    (tmp_path / "markets.csv").write_text("city,latitude\nb,1\na,0\nc,9\n")
+    half = Markets.read(tmp_path / "markets.csv", unit="city", units=units)
+    with pytest.raises(DataError, match="no column 'longitude'"):
+        close(tmp_path, markets=half, units=units, kind="distance", km=120.0)
