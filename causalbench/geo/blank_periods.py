@@ -9,9 +9,13 @@ from numpy.random import Generator
 
 from causalbench.errors import RefusalError
 from causalbench.geo.split import Split
+from causalbench.numerics.persistence import persistence
 from causalbench.values import FloatArray, Interval, Uncertainty, rejects
 
-_FEWEST_BLANK = 2
+_FEWEST_BLANK = 3
+
+_MOST_PERSISTENT = {"blocks": 0.85, "iid": 0.2}
+"""Autocorrelation of the blank gaps above which a scheme is refused; see the sizes in the docstring of the test."""
 
 
 def weighted_gap(outcome: FloatArray, split: Split, *, n_fit: int, match: Literal["outcomes", "changes"]) -> FloatArray:
@@ -66,7 +70,10 @@ def blank_period_test(
 
     Departing from the paper, the sum is signed (theirs adds absolute gaps), which keeps power against a constant effect, and by
     default only the cyclic shifts count (``blocks``), which stay valid when gaps are autocorrelated. ``iid`` draws sets of
-    periods, valid only without autocorrelation.
+    periods, valid only without autocorrelation. With 30 to 120 blank and 14 experimental periods a nominal 10% test rejected 8 to
+    11% of 2,000 draws without an effect for autocorrelations 0 to .9 and blocks, refused ones not rejected; ``iid`` would reject
+    22 to 45% from .4 up, and is refused above an estimated .2 (blocks above .85). Draws that look less persistent than they are
+    answer, and reject more often: 12 to 16% of the answers at .8.
 
     A rearrangement that shares o of the n experimental periods and sums to A isn't less extreme than the own sum :math:`A_0`
     exactly for :math:`\tau` between :math:`(A_0 - A)/(n - o)` and :math:`(A_0 + A)/(n + o)`, an interval around the estimate
@@ -97,7 +104,7 @@ def blank_period_test(
     Raises
     ------
     RefusalError
-        With fewer than two blank periods.
+        With fewer than three blank periods, or gaps there that are too persistent for the scheme.
 
     Examples
     --------
@@ -113,6 +120,14 @@ def blank_period_test(
         raise RefusalError(
             f"{max(n_blank, 0)} blank periods between the fit and the test are too few to compare it with",
             remedy="fit on a smaller part of the history (fit_share)",
+        )
+    remembered = persistence(gap[:n_blank])
+    if remembered > _MOST_PERSISTENT[scheme]:
+        other = ', set scheme = "blocks"' if scheme == "iid" else ""
+        raise RefusalError(
+            f"gaps of the {n_blank} blank periods have an autocorrelation of {remembered:.2f}, and {scheme} hold their size up "
+            f"to {_MOST_PERSISTENT[scheme]:g}",
+            remedy=f"sum periods into longer ones{other}",
         )
     sums, shared = _rearranged(gap, n_test, scheme, n_draws, rng)
     own, slack = float(gap[-n_test:].sum()), 1e-10 * float(np.abs(gap).sum())
@@ -139,6 +154,7 @@ def blank_period_test(
             "n_test": n_test,
             "n_rearrangements": total,
             "smallest_p": n_always / total,
+            "persistence": remembered,
         },
         warnings=warnings,
     )

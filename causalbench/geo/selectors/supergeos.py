@@ -98,7 +98,7 @@ class Supergeos:
     segments
         Number of parts of the history that have to be balanced.
     effort
-        Number of shakes of the search.
+        Number of shakes of the search; twice as many take about twice the time.
 
     Notes
     -----
@@ -128,7 +128,7 @@ class Supergeos:
     max_size: Annotated[int, Field(ge=2, le=LARGEST_PAIR)] = 4
     min_pairs: Annotated[int, Field(ge=1)] = 6
     segments: Annotated[int, Field(ge=1, le=60)] = 4
-    effort: Annotated[int, Field(ge=0, le=100_000)] = 150
+    effort: Annotated[int, Field(ge=0, le=100_000)] = 300
 
     def propose(
         self, history: Panel, constraints: Constraints, *, durations: tuple[int, ...], rng: Generator
