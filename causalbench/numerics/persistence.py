@@ -25,7 +25,8 @@ From ``benchmarks/inference_sizes.py``: with these limits a nominal 10% test ans
 without an effect and two Monte Carlo errors, at 32 / 8, 45 / 15, 90 / 15 and 180 / 14 periods before / after the launch and
 true autocorrelations 0, .5, .8. Estimates lie below the truth, the more the shorter the history, as donor weights are
 fitted to the same gap: at .8 their median is .58, .65, .72 and .75. Draws that look less persistent than they are answer,
-and reject more often than all draws do; the table has that share as well.
+and reject more often than all draws do; the table has that share as well. The limits of ``predictive-t``, which counts
+persistence in and needs them only where it is hard to tell from a short history, are from ``benchmarks/geo_estimator_sizes.py``.
 """
 
 

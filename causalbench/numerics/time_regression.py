@@ -83,7 +83,7 @@ def time_regression(series: FloatArray, regressor: FloatArray, n_pre: int) -> Ti
     --------
     >>> import numpy as np
     >>> found = time_regression(np.array([3.0, 5.0, 7.0, 12.0]), np.array([1.0, 2.0, 3.0, 4.0]), 3)
-    >>> found.slope, found.gap[3]
+    >>> found.slope, float(found.gap[3])
     (2.0, 3.0)
     """
     centre, level = regressor[:n_pre].mean(), series[:n_pre].mean()
@@ -183,7 +183,7 @@ def cautious_rho(found: float, n_pre: int) -> float:
     r"""Return an estimated autocorrelation plus half of its standard error, from 0 to .98.
 
     The variance of a sum grows faster than :math:`\rho`, so that the middle of what :math:`\rho` may be gives too short an
-    interval; half of :math:`\sqrt{(1 - \rho^2) / T_0}` makes up for it (``benchmarks/inference_sizes.py``).
+    interval; half of :math:`\sqrt{(1 - \rho^2) / T_0}` makes up for it (``benchmarks/geo_estimator_sizes.py``).
     """
     known = min(max(found, 0.0), _MOST_PERSISTENT)
     return min(known + math.sqrt((1 - known**2) / n_pre) / 2, _MOST_PERSISTENT)

@@ -53,7 +53,7 @@ def edited(old, new):
 
 
 DATA_KEYS = (
-    "cluster, covariates, date_format, decimal, grain, on_duplicate, on_missing, period, source, sql, thousands, unit, "
+    "cluster, cost, covariates, date_format, decimal, grain, on_duplicate, on_missing, period, source, sql, thousands, unit, "
     "weights"
 )
 METRIC_KEYS = "aggregate, column, denominator, name, role, scale, transform"
