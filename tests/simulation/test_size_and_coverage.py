@@ -35,7 +35,7 @@ TOLERANCE = {
     # At most a point above nominal with persistent gaps refused: benchmarks/results/inference_sizes.md.
     "placebo-in-time": 0.01,
     "t-test": 0.01,
-    "predictive-t": 0.01,  # benchmarks/results/inference_sizes.md
+    "predictive-t": 0.01,  # benchmarks/results/geo_estimator_sizes.md
     "prediction": 0.0,  # bounds, not quantiles
     "refined-placebo": 0.01,  # guaranteed for 2 of 12 units, and in these panels for fewer
 }
