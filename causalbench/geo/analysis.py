@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.random import Generator
@@ -17,7 +17,7 @@ from numpy.random import Generator
 from causalbench.artifacts import plain
 from causalbench.data.audit import OnMissing, audit
 from causalbench.data.panel import Panel
-from causalbench.errors import RefusalError, StudyError
+from causalbench.errors import DataError, RefusalError, StudyError, listing
 from causalbench.geo.delivery import Delivery
 from causalbench.geo.factorial import factorial
 from causalbench.geo.multiplicity import Contrast, bonferroni, each_cell, each_pair, max_t
@@ -102,7 +102,7 @@ def analyse(
     inference, inference_options
         ``randomization`` (the default with draws) or a name of the inference catalogue.
     cost
-        Spend by market and period, shape (n_units, n_periods).
+        Spend by market and period, shape (n_units, n_periods); by default the panel's.
     factors
         Cells in which each of two changes is on, for a 2 x 2 experiment.
     delivered
@@ -134,6 +134,11 @@ def analyse(
     """
     last = len(panel.periods) - 1 - cooldown if end is None else end
     _require_window(panel, start, last, cooldown)
+    inference = inference or (None if draws is None else RANDOMIZATION)
+    cost = panel.cost if cost is None else np.asarray(cost, dtype=float)
+    # Over the draws the return is tested beside the effect; elsewhere methods that know costs test it themselves.
+    panel = replace(panel, cost=cost if inference != RANDOMIZATION and estimator.requires.cost else None)
+    _require_cost(cost, panel)
     run, warnings = _prepare(
         panel,
         split,
@@ -191,6 +196,21 @@ def _require_window(panel: Panel, start: int, last: int, cooldown: int) -> None:
         )
 
 
+def _require_cost(cost: FloatArray | None, panel: Panel) -> None:
+    if cost is None:
+        return
+    if cost.shape != panel.outcome.shape:
+        raise ValueError(f"cost has shape {cost.shape}, expected {panel.outcome.shape}")
+    unknown: BoolArray = np.isnan(cost)
+    if panel.cost is None and unknown.any():
+        names = [panel.units[i] for i in np.unique(np.nonzero(unknown)[0]).tolist()]
+        raise DataError(
+            f"the cost is missing in {int(unknown.sum())} cells of {len(names)} markets: {listing(names)}",
+            code="CB-D001",
+            remedy="write 0 where nothing was spent, or on_missing = zero",
+        )
+
+
 def _prepare(
     panel: Panel,
     split: Split,
@@ -220,14 +240,14 @@ def _prepare(
     used, record = audit(
         estimator.sample(whole.only(units=moved)), estimator.requires, method=_name(estimator), on_missing=on_missing
     )
-    at = panel.index(used.units)
+    at, columns = panel.index(used.units), np.isin(np.arange(len(panel.periods)), _places(panel, used))
     warnings = [f"{f.code}: {f.message}; {f.action}" for f in record.findings if f.severity == "warning"]
     gone = int(moved.sum()) - len(at)
     if gone and draws is not None:
         warnings.append(f"{gone} markets of the design can't be used; the draws are those of the others")
     kept = replace(split, cells=split.cells[at], strata=None, unit_weights=None)
     cells = [used.only(units=kept.cells != LEFT_OUT)]
-    chosen = inference or (RANDOMIZATION if draws is not None else estimator.default_inference(cells[0]))
+    chosen = inference or estimator.default_inference(cells[0])
     if chosen == RANDOMIZATION and draws is None:
         raise RefusalError(
             "randomization inference needs the design's own draws, and this split wasn't drawn",
@@ -242,9 +262,9 @@ def _prepare(
         panel=used,
         split=kept,
         names=names,
-        n_test=last - start + 1,
+        n_test=int(columns[start : last + 1].sum()),
         draws=None if draws is None else np.asarray(draws)[:, at],
-        cost=None if cost is None else np.asarray(cost, dtype=float)[at][:, periods],
+        cost=None if cost is None else cost[at][:, columns],
         estimator=estimator,
         inference=chosen,
         inference_options=inference_options,
@@ -252,9 +272,15 @@ def _prepare(
         constant=constant,
         rng=rng,
         rows=at,
-        columns=periods,
+        columns=columns,
     )
     return run, tuple(warnings)
+
+
+def _places(panel: Panel, used: Panel) -> list[int]:
+    """Return the numbers of the periods that the audit left."""
+    kept = set(used.periods)
+    return [i for i, period in enumerate(panel.periods) if period in kept]
 
 
 def _weighted(panel: Panel, split: Split, estimator: Estimator[Panel]) -> Panel:
@@ -351,7 +377,7 @@ def _cell(run: _Run, k: int, panel: Panel, fit: Fit, answer: _Answer, drawn: Dra
     counterfactual = (panel.treated_mean if fit.treated_mean is None else fit.treated_mean) - fit.effect
     weighted = panel.weights is not None
     total = panel.n_treated_cells if fit.n_cells is None else fit.n_cells
-    cost, returned, refused = _returned(run, k, fit.effect, found, drawn)
+    returned = _returned(run, k, fit, found, drawn)
     decays = stop < len(gap)
     return CellReadout(
         cell=run.names[k],
@@ -364,14 +390,14 @@ def _cell(run: _Run, k: int, panel: Panel, fit: Fit, answer: _Answer, drawn: Dra
         in_test=float(gap[start:stop].mean()) if decays else None,
         in_cooldown=float(gap[stop:].mean()) if decays else None,
         std_error=found.std_error,
-        cost=None if cost is None or weighted else cost * total,
-        returned=returned,
-        return_inference=None if returned is None else "cost-known" if drawn is None else RANDOMIZATION,
+        cost=None if returned.cost is None or weighted else returned.cost * total,
+        returned=returned.found,
+        return_inference=returned.inference,
         misfit=_misfit(fit.effect, found),
         path=fit.path,
         weights=None if fit.weights is None else _by_name(panel, fit.weights),
         detail={**fit.diagnostics, **found.detail},
-        warnings=(*fit.warnings, *found.warnings, *refused),
+        warnings=(*fit.warnings, *found.warnings, *returned.warnings),
     )
 
 
@@ -402,24 +428,38 @@ def _lift(panel: Panel, value: float, interval: Interval | None, counterfactual:
     return _scaled(value, interval, 1 / counterfactual) if counterfactual > 0 else None
 
 
-def _returned(
-    run: _Run, k: int, effect: float, found: Uncertainty, drawn: Drawn | None
-) -> tuple[float | None, Measured | None, tuple[str, ...]]:
-    """Return the cost per market and period, the return with its set, and why there is none."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Return:
+    """Cost per market and period, the return, how it was tested, and why there is none."""
+
+    cost: float | None = None
+    found: Measured | None = None
+    inference: Literal["randomization", "ratio", "cost-known"] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def _returned(run: _Run, k: int, fit: Fit, found: Uncertainty, drawn: Drawn | None) -> _Return:
+    """Divide the effect by what was spent, and test that."""
     if run.cost is None:
-        return None, None, ()
+        return _Return()
     if drawn is not None and drawn.costs is not None:
         spent = float(drawn.costs[0, k])
         try:
             value, tested = return_test(drawn, cell=k, level=run.level)
         except RefusalError as refusal:
-            return spent, None, (f"no return: {refusal.message}",)
-        return spent, Measured(value=value, interval=tested.interval), tested.warnings
+            return _Return(cost=spent, warnings=(f"no return: {refusal.message}",))
+        measured = Measured(value=value, interval=tested.interval)
+        return _Return(cost=spent, found=measured, inference=RANDOMIZATION, warnings=tested.warnings)
     beyond = run.cost[:, run.start :].mean(axis=1) - run.cost[:, : run.start].mean(axis=1)
     spent = float(beyond[run.split.cells == k + 1].mean() - beyond[run.split.control].mean())
+    own, interval = fit.diagnostics.get("iroas"), found.detail.get("iroas_interval")
+    if own is not None and isinstance(interval, Interval):
+        cells = int((run.split.cells == k + 1).sum()) * run.cost[0, run.start :].size
+        spent = float(fit.diagnostics.get("cost", spent * cells)) / cells
+        return _Return(cost=spent, found=Measured(value=float(own), interval=interval), inference="ratio")
     if abs(spent) <= 1e-10 * float(np.abs(run.cost).max()):
-        return spent, None, ("no return: the treated markets spent no more than their controls",)
-    return spent, _scaled(effect, found.interval, 1 / spent), ()
+        return _Return(cost=spent, warnings=("no return: the treated markets spent no more than their controls",))
+    return _Return(cost=spent, found=_scaled(fit.effect, found.interval, 1 / spent), inference="cost-known")
 
 
 def _misfit(value: float, found: Uncertainty) -> CheckResult:

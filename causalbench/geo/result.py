@@ -73,7 +73,8 @@ class CellReadout:
     returned
         Incremental outcome per unit of cost, with its set; None without costs.
     return_inference
-        ``randomization``: tested draw by draw; ``cost-known``: the effect's set divided by the cost.
+        ``randomization``: tested draw by draw; ``ratio``: the estimator's own test of the return (Fieller's set);
+        ``cost-known``: the effect's set divided by the cost.
     misfit
         Does one constant effect fit? ``fail`` for an empty set, ``review`` for one that misses the estimate.
     detail
@@ -92,7 +93,7 @@ class CellReadout:
     std_error: float | None
     cost: float | None
     returned: Measured | None
-    return_inference: Literal["randomization", "cost-known"] | None
+    return_inference: Literal["randomization", "ratio", "cost-known"] | None
     misfit: CheckResult
     path: EffectPath
     weights: Mapping[str, float] | None

@@ -11,7 +11,7 @@ import pytest
 
 from causalbench.artifacts import canonical_json
 from causalbench.data.panel import Panel
-from causalbench.errors import RefusalError, StudyError
+from causalbench.errors import DataError, RefusalError, StudyError
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.estimators.did import Did
 from causalbench.geo.analysis import _misfit, analyse
@@ -215,6 +215,34 @@ def test_known_cost_divides_the_set_of_a_chosen_split(a2: Experiment) -> None:
     idle = read(a2, cost=np.ones(a2.cost.shape)).cells[0]
     assert idle.returned is None
     assert "spent no more than their controls" in " ".join(idle.warnings)
+
+
+def test_a_method_that_tests_the_return_itself_does_so_for_a_chosen_split(a2: Experiment) -> None:
+    result = read(a2, "time-based-regression", draws=None, cost=a2.cost)
+    (cell,) = result.cells
+    assert (result.inference, cell.return_inference) == ("predictive-t", "ratio")
+    assert cell.returned.value == cell.detail["iroas"]
+    assert cell.returned.interval == cell.detail["iroas_interval"]
+    assert cell.returned.interval.contains(3.0)
+    assert cell.cost == pytest.approx(a2.cost.sum())
+    drawn = read(replace(a2, panel=replace(a2.panel, cost=a2.cost)), "time-based-regression").cells[0]
+    assert drawn.return_inference == "randomization"
+    assert drawn.returned.value == pytest.approx(cell.returned.value)
+
+
+def test_missing_cells_leave_their_periods_out_of_cost_and_outcome_alike(a2: Experiment) -> None:
+    outcome, cost = a2.panel.outcome.copy(), a2.cost.copy()
+    outcome[3, [20, 95]] = np.nan
+    with pytest.raises(DataError, match="2 cells are missing"):
+        read(replace(a2, panel=as_panel(outcome)), cost=cost)
+    kept = ~np.isin(np.arange(105), [20, 95])
+    short = replace(a2, panel=as_panel(a2.panel.outcome[:, kept]), cost=cost[:, kept])
+    one = read(replace(a2, panel=as_panel(outcome)), cost=cost, on_missing="drop_period").cells[0]
+    other = read(short, cost=short.cost, start=89).cells[0]
+    assert (one.effect.value, one.cost) == pytest.approx((other.effect.value, other.cost))
+    cost[5, 100] = np.nan
+    with pytest.raises(DataError, match="cost is missing in 1 cells of 1 markets: m05"):
+        read(a2, cost=cost)
 
 
 def test_two_by_two_gives_main_effects_and_interaction() -> None:
