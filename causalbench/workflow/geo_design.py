@@ -86,6 +86,13 @@ def design(study: GeoStudy, *, tell: Tell = lambda _: None) -> Design:
     ------
     CausalbenchError
         When the data can't be used, rules contradict each other, or the history is too short.
+
+    Examples
+    --------
+    >>> from causalbench.data.datasets import study_path
+    >>> found = design(GeoStudy.load(study_path("geolift_pretest")))
+    >>> found.evidence["headline"]["verdict"], "chicago" in found.evidence["chosen"]["cells"]["treated"]
+    ('powered', True)
     """
     tell(f"{study.study.name}: reading the history and compiling the constraints")
     base = ground(study)
