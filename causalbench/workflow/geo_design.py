@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -290,16 +290,7 @@ def _evidence(
         "selector": _selector(base, selector, split, n_proposals),
         "periods": _periods(base),
         "candidates": rows,
-        "chosen": {
-            "candidate": best + 1,
-            "rule": candidates.rule_in_words(geo, randomized=randomized, own=selector is None),
-            **duration,
-            "cells": rows[best]["cells"],
-            "controls": _members(base, split, CONTROL),
-            "scaled_l2": chosen.scaled_l2,
-            "shares": rows[best]["shares"],
-            "violations": rows[best]["violations"],
-        },
+        "chosen": _chosen(base, rows[best], chosen, duration, own=selector is None, randomized=randomized),
         "power": claimed,
         "power_over": "time" if _draws(base, selector, split) is None else "draws",
         "durations": durations,
@@ -319,6 +310,28 @@ def _evidence(
     plained["warnings"] = warnings_of(plained)
     plained["headline"] = headline(plained)
     return plained
+
+
+def _chosen(
+    base: Ground,
+    row: Mapping[str, Any],
+    proposal: Proposal,
+    duration: Mapping[str, Any],
+    *,
+    own: bool,
+    randomized: bool,
+) -> dict[str, Any]:
+    """Write the chosen design: its candidate's markets, at the chosen duration, as claimed."""
+    return {
+        "candidate": row["rank"],
+        "rule": candidates.rule_in_words(base.study.geo, randomized=randomized, own=own),
+        **duration,
+        "cells": row["cells"],
+        "controls": _members(base, proposal.split, CONTROL),
+        "scaled_l2": proposal.scaled_l2,
+        "shares": row["shares"],
+        "violations": row["violations"],
+    }
 
 
 def _history(base: Ground) -> dict[str, Any]:
