@@ -23,6 +23,8 @@ from causalbench.numerics.resampling import canonical_order
 from causalbench.values import BoolArray, FloatArray, IntArray
 
 _BLOCK = 2_000
+_BEAM = 10
+"""Of several cells, the next one is added to this many of the best splits so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +228,7 @@ def _closest(outcome: FloatArray, sizes: tuple[int, ...]) -> BoolArray:
 def _neighbour_sets(
     limits: Constraints, fit: FitError, outcome: FloatArray, sizes: tuple[int, ...]
 ) -> Iterator[IntArray]:
-    """Yield neighbour sets; for several cells, each cell in turn adds disjoint sets to the best so far."""
+    """Yield neighbour sets; for several cells, each cell in turn adds disjoint sets to the ten best so far."""
     sets = _closest(outcome, sizes)
     rows = np.where(limits.forced > CONTROL, limits.forced, LEFT_OUT)[None]
     for cell in range(1, limits.n_cells + 1):
@@ -236,7 +238,7 @@ def _neighbour_sets(
         rows = np.where(mine[pairs[:, 1]], cell, rows[pairs[:, 0]])
         if cell < limits.n_cells and len(rows):
             errors = fit.of_sets(rows == cell, limits.controls(rows)).relative
-            rows = rows[np.argsort(errors, kind="stable")[: _BLOCK // 20]]
+            rows = rows[np.argsort(errors, kind="stable")[:_BEAM]]
     if len(rows):
         yield rows
 
