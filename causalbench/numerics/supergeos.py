@@ -97,19 +97,20 @@ def search(
     ends = []
     for n_pairs in _counts(len(points), max_size, min_pairs):
         members, sizes = _greedy(points, fixed, order, n_pairs, max_size)
-        cost = _improve(points, fixed, members, sizes, np.ones(n_pairs, dtype=np.bool_), max_size, min_pairs)
-        ends.append((cost, members, sizes))
+        costs = _improve(points, fixed, members, sizes, np.ones(n_pairs, dtype=np.bool_), max_size, min_pairs)
+        ends.append((float(costs.sum()), members, sizes, costs))
     ends.sort(key=lambda end: end[0])
-    cost, members, sizes = ends[0]
+    cost, members, sizes, costs = ends[0]
     for number in range(n_shakes):
         moved, counts = members.copy(), sizes.copy()
-        fresh = _shaken(moved, counts, rng)
-        reached = _improve(points, fixed, moved, counts, fresh, max_size, min_pairs)
+        fresh = _shaken(moved, counts, costs, rng)
+        after = _improve(points, fixed, moved, counts, fresh, max_size, min_pairs)
+        reached = float(after.sum())
         if reached < cost and number % 10 == 0:
-            ends.append((reached, moved, counts))
+            ends.append((reached, moved, counts, after))
         if reached <= cost:
-            cost, members, sizes = reached, moved, counts
-    found = [_partition(points, fixed, *rest) for _, *rest in ((cost, members, sizes), *ends)]
+            cost, members, sizes, costs = reached, moved, counts, after
+    found = [_partition(points, fixed, *rest) for _, *rest, _ in ((cost, members, sizes, costs), *ends)]
     return tuple(found)
 
 
@@ -130,14 +131,17 @@ def _partition(points: FloatArray, fixed: IntArray, members: IntArray, sizes: In
     return Partition(pair=pair, side=side, cost=float(total))
 
 
-def _shaken(members: IntArray, sizes: IntArray, rng: Generator) -> BoolArray:
-    """Exchange a few members of pairs at random, in place, and tell which pairs were touched."""
+def _shaken(members: IntArray, sizes: IntArray, costs: FloatArray, rng: Generator) -> BoolArray:
+    """Exchange a few members of pairs at random, in place, and tell which pairs were touched; the dearest ones more often."""
     live = np.flatnonzero(sizes)
     fresh = np.zeros(len(members), dtype=np.bool_)
+    total = float(costs[live].sum())
     if len(live) < 2:
         return fresh
+    dear = costs[live] / total if 0 < total < np.inf else np.full(len(live), 1 / len(live))
     for _ in range(int(rng.integers(1, 4))):
-        g, h = rng.choice(live, size=2, replace=False)
+        g = rng.choice(live, p=dear) if rng.random() < 0.7 else rng.choice(live)
+        h = rng.choice(live[live != g])
         i, j = rng.integers(sizes[g]), rng.integers(sizes[h])
         members[g, i], members[h, j] = members[h, j], members[g, i]
         fresh[[g, h]] = True
@@ -230,7 +234,7 @@ def _greedy(points, fixed, order, n_pairs, max_size):  # type: ignore[no-untyped
 
 @njit(cache=True, nogil=True)
 def _improve(points, fixed, members, sizes, fresh, max_size, min_pairs):  # type: ignore[no-untyped-def]
-    """Share out the members of two pairs anew wherever that helps, or join them, until nothing helps; return the cost.
+    """Share out the members of two pairs anew wherever that helps, or join them, until nothing helps; return the costs.
 
     At least one of the two must have changed since the last time that nothing helped (``fresh``).
     """
@@ -258,7 +262,7 @@ def _improve(points, fixed, members, sizes, fresh, max_size, min_pairs):  # type
         if not changed.any():
             break
         fresh[:] = changed
-    return costs.sum()
+    return costs
 
 
 @njit(cache=True, nogil=True)

@@ -242,7 +242,7 @@ def test_gaps_that_remember_too_much_are_refused():
         RefusalError, match=r"autocorrelation of (0\.9\d|1\.00), and blocks hold their size up to 0\.85"
     ):
         blank_period_test(np.arange(60) + rng.normal(size=60), n_test=10, level=0.9, rng=rng)
-    waves = np.sin(np.arange(60) / 3) + rng.normal(size=60)
+    waves = np.sin(np.arange(60) / 3) + 0.5 * rng.normal(size=60)
     assert blank_period_test(waves, n_test=10, level=0.9, rng=rng).p_value > 0
     with pytest.raises(RefusalError, match="iid hold their size up to"):
         blank_period_test(waves, n_test=10, level=0.9, rng=rng, scheme="iid")
