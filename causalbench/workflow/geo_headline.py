@@ -123,7 +123,7 @@ def _answer(evidence: Mapping[str, Any]) -> str:
     if chosen["power_at_worthwhile"] is not None:
         worthwhile = percent(geo["smallest_worthwhile_effect"])
         parts.append(
-            f"at {worthwhile}, the smallest worthwhile effect, the power is {number(chosen['power_at_worthwhile'], digits=2)}"
+            f"at {worthwhile}, the smallest worthwhile effect, the power is {percent(chosen['power_at_worthwhile'])}"
         )
     if chosen["cost_of_delay"] is not None:
         parts.append(f"waiting so long for the answer costs {number(chosen['cost_of_delay'])}")
