@@ -206,7 +206,9 @@ def power_of(
     Notes
     -----
     Don't choose among many splits by this power: the best of them is again too good. Keep windows for one or a few
-    finalists. Windows have less history than the experiment will have, and so need a little more.
+    finalists. Windows have less history than the experiment will have, and so need a little more: for a claim of .80,
+    2,000 simulated experiments delivered .825 (Monte Carlo error .009). Where markets drift apart for good (random walks),
+    power falls short of the claim, .65 for .80 in 150 experiments: then the history isn't what the experiment will be.
 
     Examples
     --------
