@@ -225,8 +225,12 @@ def paired(history: Panel) -> IntArray:
     Distances are between shares of each market's own mean (outcomes themselves where a mean isn't positive), after what all
     share in a period: a pair's difference then has little noise.
     """
-    values = relative_outcome(history.outcome, history)
-    values = values - values.mean(axis=0)
+    return pairs_of(relative_outcome(history.outcome, history))
+
+
+def pairs_of(outcome: FloatArray) -> IntArray:
+    """Pair the rows of an array as :func:`paired` does."""
+    values = outcome - outcome.mean(axis=0)
     values = values - values.mean(axis=1, keepdims=True)
     squares = (values**2).sum(axis=1)
     distance = squares[:, None] + squares - 2 * values @ values.T

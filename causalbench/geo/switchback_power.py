@@ -27,13 +27,14 @@ from causalbench.geo.switchback import (
     SwitchbackDesign,
     is_relative,
     paired,
+    pairs_of,
     relative_outcome,
     require_complete,
     smallest_p,
 )
 from causalbench.numerics.inversion import needed_draws, rank_set
 from causalbench.numerics.schedules import contrast_weights, exposure_map
-from causalbench.values import FloatArray, frozen_array, rejects
+from causalbench.values import FloatArray, IntArray, frozen_array, rejects
 
 MOST_BIAS = 0.1
 """A plan that loses or adds more than this share of the effect to carry-over isn't chosen where another loses less."""
@@ -165,7 +166,7 @@ def switchback_power(
     flat = contrast_weights(pool, by_period=design.by_period).reshape(len(pool), -1)
     reach = exposure_map(design.n_blocks, design.block, design.washout, carry_over)
     slopes = flat @ (pool[actual].astype(float) @ reach.T).reshape(len(actual), -1).T
-    blocks = np.stack([design.block_means(sign * outcome[:, start:]) for start in starts.tolist()])
+    blocks = np.stack([design.block_means(sign * _unseen(outcome, design, start)) for start in starts.tolist()])
     noise = flat @ blocks.reshape(len(starts), -1).T
     needed = needed_draws(level, len(pool))
     required = np.array(
@@ -188,6 +189,27 @@ def switchback_power(
         n_windows=len(starts),
         relative=relative,
     )
+
+
+def _unseen(outcome: FloatArray, design: SwitchbackDesign, start: int) -> FloatArray:
+    """Return a window with its markets in pairs that other periods have chosen.
+
+    Pairs chosen on the window itself fit its noise, and would promise power that the test, which they haven't seen, doesn't have.
+    Markets are placed so that a pair of other periods takes the place of a pair of the design.
+    """
+    window = outcome[:, start : start + design.n_periods]
+    others = np.delete(outcome, np.s_[start : start + design.n_periods], axis=1)
+    if others.shape[1] < 2:
+        return window
+    placed = np.empty_like(window)
+    placed[_by_pair(design.pairs)] = window[_by_pair(pairs_of(others))]
+    return placed
+
+
+def _by_pair(pairs: IntArray) -> IntArray:
+    """Return an order of markets in which pairs stand together, an odd one out last."""
+    order: IntArray = np.lexsort((pairs, -np.bincount(pairs)[pairs]))
+    return order
 
 
 def _size(noise: FloatArray, level: float) -> float:
