@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from causalbench.artifacts import canonical_json, digest, plain
+from causalbench.data.audit import audit
 from causalbench.data.panel import Panel
 from causalbench.decision.geo_headline import geo_headline, switchback_headline
 from causalbench.errors import DataError, RefusalError, listing
 from causalbench.estimators import CATALOGUE as ESTIMATORS
+from causalbench.estimators.synthetic_control import SyntheticControl
 from causalbench.geo.analysis import analyse
 from causalbench.geo.delivery import Delivery, delivery
 from causalbench.geo.monitoring import LEAST_DRAWS, monitor
@@ -271,9 +273,11 @@ class _Reader:
     def _curves(self, history: Panel, result: GeoResult) -> list[Any]:
         drawn: Drawn | None = None
         if result.inference == RANDOMIZATION and self.draws is not None:
-            drawn = _drawn(history, self.trial, self.draws, self.estimator)
+            drawn = _drawn(self.study, history, self.trial, self.draws, self.estimator)
+        paired = self.trial.paired(history) if self.plan.estimator in geo_plan.PAIRED else history
         scheme = str(self.plan.inference_options.get("scheme", "blocks"))
-        panels = [self.trial.panel(k, history=history) for k in range(1, len(result.cells) + 1)]
+        numbers = range(1, len(result.cells) + 1)
+        panels = [_audited(self.study, self.trial.panel(k, history=paired), self.estimator) for k in numbers]
         return [
             curve_of(result, k, panel=panel, estimator=self.estimator, scheme=scheme, drawn=drawn)
             for k, panel in enumerate(panels)
@@ -350,7 +354,7 @@ def _draws(study: GeoStudy, trial: Trial, n_draws: int) -> IntArray | None:
     if set(trial.markets) - set(units):
         return None
     seed = int(trial.ledger.content["seed"])
-    drawn = trial.ledger.draws(trial.history, n_draws, rng=generator(seed, "geo", "draws"))
+    drawn = trial.ledger.draws(trial.seen, n_draws, rng=generator(seed, "geo", "draws"))
     place = {market: i for i, market in enumerate(trial.markets)}
     moved = np.full((len(drawn), len(units)), LEFT_OUT, dtype=np.int64)
     known = [i for i, unit in enumerate(units) if unit in place]
@@ -370,11 +374,21 @@ def exchanged(trial: Trial, n_draws: int, *, rng: np.random.Generator) -> IntArr
     return drawn
 
 
-def _drawn(history: Panel, trial: Trial, draws: IntArray, estimator: Estimator[Panel]) -> Drawn:
+def _drawn(study: GeoStudy, history: Panel, trial: Trial, draws: IntArray, estimator: Estimator[Panel]) -> Drawn:
     """Estimate every cell under every draw, as the analysis did, for the curve of p-values."""
     moved = (trial.split.cells > LEFT_OUT) | (draws > LEFT_OUT).any(axis=0)
     panel = history.only(units=moved).assigned_to(trial.split.treated[moved], start=trial.window.start)
-    return drawn_effects(estimator, panel, draws[:, moved], actual=trial.split.cells[moved])
+    used = _audited(study, panel, estimator)
+    at = history.index(used.units)
+    return drawn_effects(estimator, used, draws[:, at], actual=trial.split.cells[at])
+
+
+def _audited(study: GeoStudy, panel: Panel, estimator: Estimator[Panel]) -> Panel:
+    """Return what an estimator may use of a panel, missing cells repaired as the study says."""
+    kept, _ = audit(
+        estimator.sample(panel), estimator.requires, method=study.method.name, on_missing=study.data.on_missing
+    )
+    return kept
 
 
 def _delivery(trial: Trial, draws: IntArray | None) -> Delivery:
@@ -445,7 +459,8 @@ def _showcase(study: GeoStudy, trial: Trial, plan: Plan) -> Any:
     test = study.geo.test
     if test is None or test.compat is None:
         return None
-    return showcase(trial.panel(), level=plan.level, rng=generator(study.run.seed, "geo", "showcase"))
+    panel = _audited(study, trial.panel(), SyntheticControl())
+    return showcase(panel, level=plan.level, rng=generator(study.run.seed, "geo", "showcase"))
 
 
 def _cards(result: GeoResult) -> tuple[MethodCard, ...]:

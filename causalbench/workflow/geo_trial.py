@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from causalbench.artifacts import plain
 from causalbench.data import calendar, sources
+from causalbench.data.audit import audit_history
 from causalbench.data.calendar import Period
 from causalbench.data.launch import one_form
 from causalbench.data.panel import Panel
@@ -82,6 +83,8 @@ class Trial:
         The sealed design; None for somebody else's split.
     looks
         Periods of the test elapsed at each interim look, ascending; empty where nobody looked.
+    seen
+        The history before the test as its design read it.
     history_unchanged
         Whether the history is bit by bit the one that the design was drawn from; None without a ledger.
     """
@@ -96,6 +99,7 @@ class Trial:
     actual: IntArray | None
     ledger: Ledger | None
     looks: tuple[int, ...]
+    seen: Panel
     history_unchanged: bool | None
 
     def panel(self, cell: int | None = None, *, history: Panel | None = None) -> Panel:
@@ -150,6 +154,7 @@ def read_trial(study: GeoStudy) -> Trial:
         planned, markets = split_of(study, history.units, cells, strata=strata_of(study, history.units)), history.units
     else:
         planned, markets, cells = ledger.split(ledger.units), ledger.units, ledger.cells
+    seen = _seen(study, history, window.start)
     return Trial(
         history=history,
         split=_on(planned, markets, history.units),
@@ -161,7 +166,8 @@ def read_trial(study: GeoStudy) -> Trial:
         actual=None if test.actual is None else _actual(study, test.actual, history, cells),
         ledger=ledger,
         looks=looks_of(test, whole.periods, window, date_format=study.data.date_format),
-        history_unchanged=None if ledger is None else _unchanged(ledger, history),
+        seen=seen,
+        history_unchanged=None if ledger is None else _unchanged(ledger, seen, history),
     )
 
 
@@ -376,11 +382,21 @@ def _beside(study: GeoStudy, name: str) -> Any:
     return path
 
 
-def _unchanged(ledger: Ledger, history: Panel) -> bool:
+def _seen(study: GeoStudy, history: Panel, start: int) -> Panel:
+    """Return the history before the test as a design reads it: missing cells filled in where the study says how, no cost."""
+    before = replace(history.only(periods=np.arange(len(history.periods)) < start), cost=None)
+    if study.data.on_missing in ("zero", "impute") and np.isnan(before.outcome).any():
+        return audit_history(before, on_missing=study.data.on_missing)[0]
+    return before
+
+
+def _unchanged(ledger: Ledger, seen: Panel, history: Panel) -> bool:
     """Tell whether the history is the sealed one; a cost column read since then is no change of it."""
-    if set(ledger.units) - set(history.units):
+    if set(ledger.units) - set(seen.units) or {plain(p) for p in ledger.content["data"]["periods"]} - set(
+        plain(seen.periods)
+    ):
         return False
-    return ledger.unchanged(history) or (history.cost is not None and ledger.unchanged(replace(history, cost=None)))
+    return ledger.unchanged(seen) or ledger.unchanged(history)
 
 
 def _actual(study: GeoStudy, column: str, history: Panel, cells: tuple[str, ...]) -> IntArray:

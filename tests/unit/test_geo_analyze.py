@@ -15,6 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from causalbench.cli.geo_analyze import analyze
+from causalbench.data.audit import audit_history
 from causalbench.data.datasets import study_path
 from causalbench.data.panel import Panel
 from causalbench.data.simulate import factor_panel
@@ -233,11 +234,19 @@ def test_looks_of_a_small_or_chosen_design_are_refused_with_the_reason(tmp_path:
 # --- a sealed design -------------------------------------------------------------------------------------------------
 
 
-def sealed(folder: Path, *, level: float = 0.9, estimator: str = "synthetic-control", duration: int = N_TEST) -> Ledger:
+def sealed(
+    folder: Path,
+    *,
+    level: float = 0.9,
+    estimator: str = "synthetic-control",
+    duration: int = N_TEST,
+    history: Panel | None = None,
+) -> Ledger:
     """Seal a design of the history in ``sales.csv``, whose markets were chosen."""
     study = study_of(folder, None)
-    history = read_history(study, study.metric[0])
-    history = history.only(periods=np.arange(len(history.periods)) < N_PRE)
+    if history is None:
+        history = read_history(study, study.metric[0])
+        history = replace(history.only(periods=np.arange(len(history.periods)) < N_PRE), cost=None)
     cells = Split(cells=np.repeat([1, 0], 8))
     content = {
         "study": {"name": "spring", "question": "Did it work?"},
@@ -328,6 +337,33 @@ def test_cost_read_since_the_design_is_no_change_of_its_history(tmp_path: Path) 
     sealed(tmp_path)
     found = evidence_of(study_of(tmp_path, LEDGER, method=PLANNED, cost=True))
     assert found["plan"]["history_unchanged"] is True
+
+
+def test_history_with_gaps_is_compared_as_the_design_filled_it(tmp_path: Path) -> None:
+    write(tmp_path)
+    table = pd.read_csv(tmp_path / "sales.csv")
+    table[~((table["city"] == "u011") & table["day"].isin([5, 6]))].to_csv(tmp_path / "sales.csv", index=False)
+    values = mapping(LEDGER, method=PLANNED)
+    values["data"]["on_missing"] = "impute"
+    study = GeoStudy.from_mapping({**values, "geo": {}}, folder=tmp_path)
+    history = read_history(study, study.metric[0])
+    filled, _ = audit_history(history.only(periods=np.arange(len(history.periods)) < N_PRE), on_missing="impute")
+    sealed(tmp_path, history=filled)
+    assert evidence_of(GeoStudy.from_mapping(values, folder=tmp_path))["plan"]["history_unchanged"] is True
+
+
+def test_driver_is_read_out_and_takes_no_part_in_the_verdict(tmp_path: Path) -> None:
+    write(tmp_path, effect=0.0, spend=1.0)
+    values = mapping(TEST)
+    values["metric"].append({"name": "spent", "column": "spend", "role": "driver"})
+    values["data"]["on_missing"] = "error"
+    found = evidence_of(GeoStudy.from_mapping(values, folder=tmp_path))
+    assert [result["metric"] for result in found["results"]] == ["sales", "spent"]
+    assert found["results"][1]["cells"][0]["effect"]["value"] == pytest.approx(1.0, abs=1e-9)  # what write() spends
+    assert (found["headline"]["metric"], found["headline"]["verdict"]) == ("sales", "not shown")
+    (tmp_path / "page").mkdir()
+    page.write(found, tmp_path / "page")
+    assert "not part of the verdict" in (tmp_path / "page" / "report.html").read_text("utf-8")
 
 
 def test_changed_ledger_is_refused_with_exit_code_4(tmp_path: Path) -> None:
