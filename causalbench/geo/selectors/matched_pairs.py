@@ -143,7 +143,7 @@ def _drawable(limits: Constraints, block: IntArray) -> bool:
 
 def _pairs(costs: FloatArray, apart: BoolArray) -> list[IntArray]:
     """Pair as many markets as possible with the smallest sum of distances."""
-    import networkx as nx  # type: ignore[import-untyped]
+    import networkx as nx
 
     n = len(costs)
     allowed = ~apart & ~np.eye(n, dtype=bool)
