@@ -203,8 +203,8 @@ def page(n_nulls: int, n_panels: int) -> Iterator[str]:
     errors = [math.sqrt(sum(row[f"{name}_error"] ** 2 for row in rows)) / len(rows) for name in names[1:]]
     yield f"\nAll rows together, at one effect for all panels: claimed {claimed:.3f}, delivered {fixed:.3f} (error"
     yield f"{errors[0]:.3f})."
-    yield f"At each panel's own MDE: claimed .800, delivered {own:.3f} (error {errors[1]:.3f}), as an MDE is itself estimated from"
-    yield "few windows, and where it comes out small by luck the power at it is lower. Rows share panels, so errors are"
+    yield f"At each panel's own MDE: claimed .800, delivered {own:.3f} (error {errors[1]:.3f}), as an MDE is itself estimated"
+    yield "from few windows, and where it comes out small by luck the power at it is lower. Rows share panels, so errors are"
     yield "somewhat larger."
     yield "`(short)`: more than 3 points and two errors below the claim."
 
