@@ -97,7 +97,7 @@ def _neighbours(buffer: Buffer, units: tuple[str, ...], geography: Geography | N
             )
         geography.require_matched("[geo.buffer] adjacency")
         return geography.adjacent
-    columns = text_columns(folder / buffer.table, ("a", "b"), key="[geo.buffer] table")
+    columns = text_columns(folder / buffer.table, ("a", "b"), folder=folder, key="[geo.buffer] table")
     first, second = (_places(columns[name], units, f"column {name!r} of {buffer.table}") for name in ("a", "b"))
     pairs = np.zeros((len(units), len(units)), dtype=bool)
     pairs[first, second] = True
@@ -149,7 +149,7 @@ def _coordinates(units: tuple[str, ...], markets: HasColumns | None, geography: 
 
 def _commuters(buffer: Buffer, units: tuple[str, ...], folder: Path) -> BoolArray:
     name = str(buffer.table)
-    columns = text_columns(folder / name, ("from", "to", "share"), key="[geo.buffer] table")
+    columns = text_columns(folder / name, ("from", "to", "share"), folder=folder, key="[geo.buffer] table")
     rows, targets = (_places(columns[side], units, f"column {side!r} of {name}") for side in ("from", "to"))
     shares = np.array([_share(text) for text in columns["share"]])
     outside = ~((shares >= 0) & (shares <= 1))

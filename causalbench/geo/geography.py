@@ -111,7 +111,7 @@ class Geography:
                     f"[geo.map] counties joins counties to markets, and kind is {map.kind!r}",
                     remedy='set kind = "us-counties"',
                 )
-            return _from_counties(folder / map.counties, path, units)
+            return _from_counties(folder / map.counties, path, units, folder=folder)
         topology = Topology.read(path, _SHIPPED[map.kind][1])
         known = _names_of(topology, map.kind)
         groups, unmatched = np.full(len(topology.names), -1), []
@@ -162,7 +162,7 @@ def from_county_map(path: Path, units: tuple[str, ...] | None = None) -> Geograp
     DataError
         When the file can't be read, a county doesn't exist, or stands in two markets.
     """
-    return _from_counties(path, shipped("data", "maps", _SHIPPED["us-counties"][0]), units)
+    return _from_counties(path, shipped("data", "maps", _SHIPPED["us-counties"][0]), units, folder=path.parent)
 
 
 def _map_path(map: Map, folder: Path) -> Path:  # noqa: A002
@@ -174,9 +174,9 @@ def _map_path(map: Map, folder: Path) -> Path:  # noqa: A002
     return path
 
 
-def _from_counties(path: Path, map_path: Path, units: tuple[str, ...] | None) -> Geography:
+def _from_counties(path: Path, map_path: Path, units: tuple[str, ...] | None, *, folder: Path) -> Geography:
     topology = Topology.read(map_path, "counties")
-    columns = text_columns(path, ("county", "market"), key="[geo.map] counties")
+    columns = text_columns(path, ("county", "market"), folder=folder, key="[geo.map] counties")
     codes, markets = tuple(map(_county_code, columns["county"])), columns["market"]
     position = {code: i for i, code in enumerate(topology.ids)}
     unknown = sorted({found for found, code in zip(columns["county"], codes, strict=True) if code not in position})

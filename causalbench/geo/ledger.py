@@ -125,7 +125,7 @@ class Ledger:
     def require_files(self, folder: Path) -> None:
         """Refuse a folder in which a file that the ledger seals was changed; one that isn't there is no change."""
         for name, sealed in self.content["files"].items():
-            beside = folder / str(name)
+            beside = folder / Path(name).name
             if beside.exists() and digest(beside.read_bytes()) != sealed:
                 raise LockError(f"{beside} was changed after the design was sealed", remedy=_RESTORE)
 

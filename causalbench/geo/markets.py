@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from causalbench.errors import DataError, listing, nearest
+from causalbench.geo.side_table import all_columns
 from causalbench.values import BoolArray, FloatArray, frozen_array
 
 
@@ -36,7 +38,7 @@ class Markets:
 
     @classmethod
     def read(cls, path: Path, *, unit: str, units: tuple[str, ...]) -> Self:
-        """Read a CSV or Parquet file; rows of markets that the history doesn't hold are passed over.
+        """Read a CSV or Parquet file as text; rows of markets that the history doesn't hold are passed over.
 
         Parameters
         ----------
@@ -52,29 +54,22 @@ class Markets:
         DataError
             When the file can't be read, has no such column, or a market has no row or several.
         """
-        import pandas as pd
-
-        try:
-            table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str)
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"markets: {path.name} can't be read: {str(error).splitlines()[0]}", remedy="mend [geo] markets"
-            ) from error
-        if unit not in table.columns:
-            found = f"markets: {path.name} has no column {unit!r}{nearest(unit, map(str, table.columns))}"
+        table = all_columns(path, folder=path.parent, key="[geo] markets")
+        if unit not in table:
+            found = f"markets: {path.name} has no column {unit!r}{nearest(unit, table)}"
             raise DataError(found, remedy="name the market's column as in the history's table")
-        names = table[unit].astype(str).str.strip()
-        twice = sorted(set(names[names.duplicated()]) & set(units))
-        missing = [name for name in units if name not in set(names)]
+        counts = Counter(table[unit])
+        twice = sorted(name for name in units if counts[name] > 1)
+        missing = [name for name in units if name not in counts]
         for wrong, what in ((missing, "no row"), (twice, "several rows")):
             if wrong:
                 raise DataError(
                     f"markets: {path.name} has {what} for {len(wrong)} of {len(units)} markets: {listing(wrong)}",
                     remedy="give every market of the history one row",
                 )
-        rows = table.set_index(names).loc[list(units)]
-        text = {str(name): tuple(rows[name].fillna("").astype(str)) for name in rows.columns}
-        return cls(units=units, columns=text)
+        place = {name: row for row, name in enumerate(table[unit])}
+        rows = [place[name] for name in units]
+        return cls(units=units, columns={name: tuple(texts[row] for row in rows) for name, texts in table.items()})
 
     def column(self, name: str) -> tuple[str, ...]:
         """Return a column as text; a name that doesn't exist raises :class:`DataError` with the nearest."""

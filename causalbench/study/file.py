@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from causalbench.artifacts import digest, plain
-from causalbench.errors import StudyError, nearest
+from causalbench.errors import DataError, StudyError, nearest
 from causalbench.study.problems import at, problem_of, relevant
 from causalbench.study.tables import About, Contradiction, Data, Metric, Run, Table, some
 
@@ -71,6 +71,19 @@ class StudyFile(Table):
         if problems or study is None:
             raise StudyError(problems, where=where)
         return study
+
+    def beside(self, name: str) -> Path:
+        """Return the path of a file that the study names, which lies in its folder or below.
+
+        Raises
+        ------
+        DataError
+            When it lies elsewhere, also behind a link.
+        """
+        path = self.folder / name
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise DataError(f"{name} lies outside the study's folder", remedy="put the file beside the study file")
+        return path
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study's values as plain JSON; the folder isn't part of it."""

@@ -79,7 +79,9 @@ def ground(study: GeoStudy) -> Ground:
     read = read_history(study, metric)
     history, findings = audit_history(_before_test(read, study), on_missing=study.data.on_missing)
     units, folder = history.units, study.folder
-    markets = None if geo.markets is None else Markets.read(folder / geo.markets, unit=study.data.unit, units=units)
+    markets = (
+        None if geo.markets is None else Markets.read(study.beside(geo.markets), unit=study.data.unit, units=units)
+    )
     geography = None if geo.map is None else Geography.read(geo.map, units, folder)
     close = None
     if geo.buffer is not None:

@@ -360,13 +360,20 @@ def test_markets_are_read_in_the_order_of_the_history(tmp_path: Path) -> None:
         markets.numbers("region")
 
 
+def test_names_that_look_like_numbers_or_missing_values_are_text(tmp_path: Path) -> None:
+    path = tmp_path / "markets.csv"
+    path.write_text("city,region\nNA,NA\n01234,\nnan,007\n")
+    markets = Markets.read(path, unit="city", units=("01234", "NA", "nan"))
+    assert markets.column("region") == ("", "NA", "007")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("town,region\nboston,east\n", "no column 'city'"),
         ("city,region\nboston,east\n", "no row for 1 of 2 markets: reno"),
         ("city,region\nboston,east\nreno,west\nreno,east\n", "several rows for 1 of 2 markets: reno"),
-        ("", "can't be read"),
+        ("", "is empty"),
     ],
 )
 def test_tables_of_markets_that_mislead_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -374,5 +381,5 @@ def test_tables_of_markets_that_mislead_are_refused(tmp_path: Path, text: str, m
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         Markets.read(path, unit="city", units=("boston", "reno"))
-    with pytest.raises(DataError, match="can't be read"):
+    with pytest.raises(DataError, match="doesn't exist"):
         Markets.read(tmp_path / "absent.csv", unit="city", units=("boston",))
