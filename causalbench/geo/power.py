@@ -20,8 +20,6 @@ from causalbench.values import FloatArray, IntArray, frozen_array
 _ACTUALS = 60
 _MOST_MEMORY = 0.9
 _FEWEST = 2
-_HELD_OUT = 3
-_HELD_SHARE = 0.375
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -247,30 +245,6 @@ def power_of(
     return tuple(found)
 
 
-def first_held_out(n_periods: int, longest: int) -> int:
-    """Return where to end what a search may see: three of the longest durations, and at least 3/8 of the history, are kept.
-
-    Fewer leave the law of the next window with so few degrees of freedom that the smallest effect grows by half.
-
-    Raises
-    ------
-    RefusalError
-        Where less than twice the longest duration is left for the search.
-
-    Examples
-    --------
-    >>> first_held_out(120, 15), first_held_out(90, 15), first_held_out(365, 28)
-    (75, 45, 228)
-    """
-    first = n_periods - max(_HELD_OUT * longest, math.ceil(_HELD_SHARE * n_periods))
-    if first < 2 * longest:
-        raise RefusalError(
-            f"{n_periods} periods are too few for a search and for power on windows it didn't see, with experiments of {longest}",
-            remedy=f"add history, at least {5 * longest} periods, or shorten durations",
-        )
-    return first
-
-
 def window_starts(n_periods: int, duration: int, *, n_windows: int, first_window: int) -> IntArray:
     """Return the first periods of placebo windows, spread evenly over what the search didn't see.
 
@@ -368,61 +342,3 @@ def _memory(required: Sequence[Required]) -> float:
     """Return the typical autocorrelation of the gap before a window."""
     found = [one.persistence for one in required if not one.refused]
     return float(np.clip(np.median(found), 0.0, _MOST_MEMORY)) if found else 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TradeOff:
-    """What a longer experiment buys and costs.
-
-    Attributes
-    ----------
-    cell, duration, mde
-        As in :class:`Power`.
-    investment
-        Cost per incremental unit, times the smallest effect, times the treated outcome of one experiment; None where it
-        isn't known.
-    delay_cost
-        Cost of waiting for the answer.
-    total_cost
-        Their sum, where both are known.
-    """
-
-    cell: int
-    duration: int
-    mde: float | None
-    investment: float | None
-    delay_cost: float | None
-    total_cost: float | None
-
-
-def duration_tradeoff(
-    powers: Sequence[Power], *, cost_per_incremental: float | None = None, cost_of_delay: float | None = None
-) -> tuple[TradeOff, ...]:
-    """Set the smallest effect against what the experiment and the wait for its answer cost, for every power given.
-
-    Parameters
-    ----------
-    powers
-        Of one split at several durations.
-    cost_per_incremental
-        What one more unit of the outcome costs.
-    cost_of_delay
-        What one more period without the answer costs, in units of the budget.
-    """
-    rows = []
-    for power in powers:
-        invested = None
-        if power.mde is not None and cost_per_incremental is not None:
-            invested = cost_per_incremental * power.mde * abs(power.total_outcome)
-        waited = None if cost_of_delay is None else cost_of_delay * power.duration
-        rows.append(
-            TradeOff(
-                cell=power.cell,
-                duration=power.duration,
-                mde=power.mde,
-                investment=invested,
-                delay_cost=waited,
-                total_cost=None if invested is None or waited is None else invested + waited,
-            )
-        )
-    return tuple(rows)

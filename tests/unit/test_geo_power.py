@@ -12,7 +12,7 @@ from causalbench.data.simulate import factor_panel
 from causalbench.errors import RefusalError
 from causalbench.estimators import AugmentedSyntheticControl, SyntheticControl
 from causalbench.estimators.did import Did
-from causalbench.geo.power import Power, duration_tradeoff, first_held_out, power_of, window_starts
+from causalbench.geo.power import Power, power_of, window_starts
 from causalbench.geo.required_effects import lifted, required_by_draws, required_effect, window_panel
 from causalbench.geo.split import Split
 from causalbench.inference.conformal import cyclic_p_values
@@ -154,10 +154,6 @@ def test_too_short_a_history_has_no_smallest_effect() -> None:
     assert power.mde is None
     assert power.claimed_power is None
     assert power.at(1.0) == 0.0
-    (row,) = duration_tradeoff([power], cost_per_incremental=2.0, cost_of_delay=10.0)
-    assert row.investment is None
-    assert row.total_cost is None
-    assert row.delay_cost == 20.0
 
 
 def test_persistent_gaps_are_counted_as_refused() -> None:
@@ -191,12 +187,6 @@ def test_no_room_for_windows_is_refused() -> None:
 
 def test_window_starts_are_distinct() -> None:
     assert window_starts(50, 10, n_windows=10, first_window=38).tolist() == [38, 39, 40]
-
-
-def test_what_is_held_out() -> None:
-    assert first_held_out(120, 15) == 75  # 3/8 of 120 is 45, three durations too
-    with pytest.raises(RefusalError, match="too few for a search"):
-        first_held_out(60, 15)
 
 
 def slow_by_draws(history: Panel, draws: BoolArray, j: int, start: int, level: float) -> float:
