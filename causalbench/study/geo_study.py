@@ -35,6 +35,12 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
+    if not values or len(set(values)) < len(values):
+        raise ValueError("name at least one number, and every number once")
+    return values
+
+
 def _per_cell(value: Any) -> Any:
     """Read arrays inside of a table as tuples."""
     if isinstance(value, Mapping):
@@ -82,7 +88,7 @@ class Map(Table):
 class Switchback(Table):
     """``[geo.switchback]``: every market is switched on and off over blocks of periods."""
 
-    block: Annotated[tuple[Count, ...], AfterValidator(some)]
+    block: Annotated[tuple[Count, ...], AfterValidator(_distinct)]
     n_periods: Count
     washout: Annotated[int, Field(ge=0, le=1_000)] = 0
     carry_over: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -160,7 +166,7 @@ class Geo(Table):
     """
 
     kind: Literal["holdback", "go-dark", "heavy-up"] = "holdback"
-    durations: Annotated[tuple[Count, ...], AfterValidator(some)] = (14,)
+    durations: Annotated[tuple[Count, ...], AfterValidator(_distinct)] = (14,)
     market_counts: Annotated[tuple[Count, ...], AfterValidator(some)] | None = None
     cells: Annotated[Names, Field(min_length=1, max_length=6)] = ("treated",)
     include: Names | Mapping[str, Names] = ()
@@ -270,6 +276,7 @@ def _geo_contradictions(geo: Mapping[str, Any]) -> Iterator[Contradiction]:
         yield "[geo] quotas", ("geo", "quotas"), "needs markets: a table with one row per market"
     if isinstance(geo.get("buffer"), Mapping):
         yield from _buffer_contradictions(geo["buffer"], geo)
+    yield from _idle_keys(geo)
     if isinstance(geo.get("test"), Mapping):
         yield from _test_contradictions(geo["test"])
         if ("schedule" in geo["test"]) != ("switchback" in geo):
@@ -277,10 +284,50 @@ def _geo_contradictions(geo: Mapping[str, Any]) -> Iterator[Contradiction]:
             yield "[geo.test]", ("geo.test",), problem
 
 
+def _idle_keys(geo: Mapping[str, Any]) -> Iterator[Contradiction]:
+    if isinstance(geo.get("budget"), Mapping) and CONTROL in geo["budget"]:
+        yield "[geo] budget", ("geo", "budget"), f"{CONTROL} gets no treatment, so it costs nothing"
+    idle = [key for key in _NOT_OF_SWITCHBACKS if key in geo]
+    if "switchback" in geo and idle:
+        yield "[geo]", ("geo", idle[0]), f"{', '.join(idle)} would do nothing with [geo.switchback]"
+    chart = geo.get("map")
+    if isinstance(chart, Mapping) and "counties" in chart and chart.get("kind") != "us-counties":
+        yield "[geo.map] counties", ("geo.map", "counties"), 'joins counties to markets: set kind = "us-counties"'
+
+
+_NOT_OF_SWITCHBACKS = (
+    "durations",
+    "market_counts",
+    "cells",
+    "include",
+    "min_share",
+    "max_share",
+    "budget",
+    "cost_per_incremental",
+    "max_controls",
+    "quotas",
+    "buffer",
+    "selector",
+    "options",
+    "cooldown",
+    "cost_of_delay",
+    "looks",
+    "markets",
+    "map",
+)
+
+_BUFFER_KEYS = {"adjacency": ("hops", "table"), "distance": ("km",), "commuting": ("table", "share")}
+
+
 def _buffer_contradictions(buffer: Mapping[str, Any], geo: Mapping[str, Any]) -> Iterator[Contradiction]:
     place, kind = ("geo.buffer",), str(buffer.get("kind"))
     needed = {"distance": ("km",), "commuting": ("table", "share")}
     missing = [key for key in needed.get(kind, ()) if key not in buffer]
+    idle = [
+        key for key in ("hops", "km", "table", "share") if key in buffer and key not in _BUFFER_KEYS.get(kind, (key,))
+    ]
+    if idle:
+        yield "[geo.buffer]", place, f"{', '.join(idle)} would do nothing with kind = {kind!r}"
     if missing:
         yield "[geo.buffer]", place, f"kind = {kind!r} needs {', '.join(missing)}"
     if kind == "adjacency" and "table" not in buffer and "map" not in geo:

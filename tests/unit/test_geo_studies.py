@@ -22,6 +22,26 @@ durations = [10]
 BUFFER_KEYS = "hops, kind, km, share, table"
 QUOTA_KEYS = "cell, column, max, min, value"
 WRONG = {
+    "keys of another kind of buffer": (
+        'buffer = {kind = "adjacency", table = "t.csv", km = 3.0}\n',
+        ["[geo.buffer] (line 13): km would do nothing with kind = 'adjacency'"],
+    ),
+    "keys that a switchback doesn't read": (
+        "max_controls = 3\n[geo.switchback]\nblock = [4]\nn_periods = 16\n",
+        ["[geo] (line 12): durations, max_controls would do nothing with [geo.switchback]"],
+    ),
+    "a duration twice": (
+        "switchback = {block = [4, 4], n_periods = 16}\n",
+        None,
+    ),
+    "counties of states": (
+        'map = {kind = "us-states", counties = "t.csv"}\n',
+        ['[geo.map] counties (line 13): joins counties to markets: set kind = "us-counties"'],
+    ),
+    "a budget of the controls": (
+        "cost_per_incremental = 2.0\nbudget = {control = 3.0}\n",
+        ["[geo] budget (line 14): control gets no treatment, so it costs nothing"],
+    ),
     "key of a nested table": (
         '[geo.buffer]\nkind = "adjacency"\ntable = "t.csv"\nhop = 2\n',
         [f"[geo.buffer] hop (line 16) is not a key (did you mean 'hops'?); allowed here: {BUFFER_KEYS}"],
