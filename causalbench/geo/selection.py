@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -33,11 +34,14 @@ class Proposal:
     scaled_l2
         Norm of the treated mean's gap to its synthetic control before the test, over the norm with equal weights; the largest
         of the cells. None where the selector fits no controls.
+    detail
+        What else the selector knows of its design, plain values.
     """
 
     split: Split
     score: float
     scaled_l2: float | None = None
+    detail: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

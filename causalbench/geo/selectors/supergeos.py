@@ -27,6 +27,7 @@ _BLOCK = 2_000
 _RAREST = 1e-3
 _LISTED = 14
 _TREATED = 1
+_DETAIL = ("n_pairs", "imbalance", "bound", "gap", "rel_gap", "certified")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,7 +54,9 @@ class SupergeoDesign:
         (imbalance - bound) / imbalance: the part of this design's own imbalance that a better one might avoid. It may be near
         one where the imbalance is nothing; read it together with ``gap``.
     certified
-        Whether the bound comes from pricing every possible pair; else it is zero, since squares aren't negative.
+        Whether the bound comes from pricing every possible pair; else it is zero, since squares aren't negative. Pairs aren't
+        priced where there are too many, nor where the imbalance is at most 1e-6 of the squared features: zero is
+        bound enough there, and ``gap`` at most 1e-6.
     """
 
     strata: IntArray
@@ -82,8 +85,8 @@ class Supergeos:
     markets' outcome in equal ``segments`` of the history, divided by the root of their number, so that with one segment the
     total is balanced, and with more its course over time, too.
 
-    A local search finds the partition. :meth:`design` certifies it: a linear program over pairs, solved by HiGHS with column
-    generation, bounds what any partition could reach from below.
+    A local search finds the partition. :meth:`design` says how far from the best it may be: a linear program over pairs,
+    solved by HiGHS with column generation, bounds what any partition could reach from below.
 
     Every market takes part that the constraints let (none is trimmed). Markets near each other (``buffer``) are put into one
     half, so that no control is near a treated market. One that must or may not be treated ties the halves of its pair. Bounds on
@@ -119,7 +122,7 @@ class Supergeos:
     >>> history = Panel(outcome=outcome, treated=outcome < 0, units=tuple("abcde"), periods=tuple(range(20)))
     >>> found = Supergeos(min_pairs=2).design(history, Constraints.compile(Geo(), history))
     >>> found.strata.tolist(), abs(round(found.imbalance, 9)), round(found.gap, 6), found.certified
-    ([0, 0, 0, 1, 1], 0.0, 0.0, True)
+    ([0, 0, 0, 1, 1], 0.0, 0.0, False)
     """
 
     summary: ClassVar[str] = "randomised within pairs of balanced groups that hold all markets"
@@ -151,10 +154,16 @@ class Supergeos:
         outcome = complete_outcome(history)
         _, imbalance = FitError.of(outcome).of_splits(constraints, cells[None])
         split = Split(cells=cells, strata=found.strata)
-        return (Proposal(split=split, score=float(np.sqrt(found.imbalance)), scaled_l2=float(imbalance[0])),)
+        proposal = Proposal(
+            split=split,
+            score=float(np.sqrt(found.imbalance)),
+            scaled_l2=float(imbalance[0]),
+            detail={name: getattr(found, name) for name in _DETAIL},
+        )
+        return (proposal,)
 
     def design(self, history: Panel, constraints: Constraints) -> SupergeoDesign:
-        """Search the partition and certify it; the same history and constraints give the same design."""
+        """Search the partition and bound what any other could reach; the same history and constraints give the same design."""
         if constraints.n_cells != 1:
             raise RefusalError(
                 f"supergeos come in pairs of a treated and a control half, and the study has {constraints.n_cells} treated cells",
@@ -186,7 +195,7 @@ class Supergeos:
                 remedy="include or exclude fewer markets, or use selector = 'search'",
             )
         scale = float((points**2).sum())
-        bound, certified = 0.0, True
+        bound, certified = 0.0, False
         if found[0].cost > _GOOD_ENOUGH * scale:
             finite = [partition for partition in found if np.isfinite(partition.cost)]
             limit = lower_bound(
