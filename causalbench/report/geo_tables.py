@@ -11,7 +11,7 @@ from causalbench.wording import number, percent
 
 def power_text(evidence: Mapping[str, Any]) -> str:
     """Write power by cell and duration, balance, and broken rules as aligned lines."""
-    head = ["cell", "periods", "detectable", "cost", "A/A size", "+-"]
+    head = ["cell", "periods", "detectable", "cost", "A/A size", "+-", "windows worth", "A/A gate"]
     rows = [
         [
             row["cell"],
@@ -20,6 +20,8 @@ def power_text(evidence: Mapping[str, Any]) -> str:
             "" if row["investment"] is None else number(row["investment"]),
             percent(row["size"]),
             percent(row["size_mc_error"]),
+            f"{row['n_effective']:.1f}",
+            row["size_verdict"].replace("_", " "),
         ]
         for row in evidence["power"]
     ]

@@ -18,6 +18,8 @@ from causalbench.study.geo_study import Geo
 SHORTLIST = 12
 """So many proposals get their power measured."""
 _GRID = 60
+_AS_GOOD = 0.05
+"""Durations whose smallest detectable effects differ by no more than this part of the smallest are taken as equally good."""
 _ERRORS = 2
 """A/A gate: a test is believed while its false alarms are within so many Monte Carlo errors of what it promises."""
 
@@ -81,11 +83,28 @@ def power_rows(
                 "reachable": power.reachable,
                 "size": power.size,
                 "size_mc_error": power.size_mc_error,
-                "believable": power.size <= 1 - geo.level + _ERRORS * power.size_mc_error + 1e-9,
+                "size_verdict": size_verdict(power.size, power.size_mc_error, nominal=1 - geo.level),
+                "believable": size_verdict(power.size, power.size_mc_error, nominal=1 - geo.level) != "review",
             }
         )
     found: list[dict[str, Any]] = plain(rows)
     return found
+
+
+def size_verdict(size: float, error: float, *, nominal: float) -> str:
+    """Judge the A/A gate: ``review`` where false alarms exceed the nominal size by more than two Monte Carlo errors.
+
+    Below that it is a ``pass`` only where two errors are at most the nominal size, so that a test of twice its size would have
+    been noticed about as likely as not; with fewer windows it is ``not_evaluable``, which isn't a pass.
+
+    Examples
+    --------
+    >>> [size_verdict(size, error, nominal=0.1) for size, error in ((0.1, 0.04), (0.1, 0.13), (0.4, 0.13))]
+    ['pass', 'not_evaluable', 'review']
+    """
+    if size > nominal + _ERRORS * error + 1e-9:
+        return "review"
+    return "pass" if _ERRORS * error <= nominal + 1e-9 else "not_evaluable"
 
 
 def _at(power: Power, other: Power, effect: float, *, compare: bool) -> float:
@@ -142,13 +161,17 @@ def _reaches(mde: float | None, at_worthwhile: Sequence[float | None], geo: Geo)
 def best_duration(durations: Sequence[Mapping[str, Any]], geo: Geo) -> Mapping[str, Any]:
     """Choose a duration: the shortest that reaches the power at the smallest worthwhile effect, else the smallest MDE.
 
-    Those that :func:`able` accepts come first; where no duration has an MDE, the longest is taken.
+    Of durations whose MDE is at most 5% above the smallest one, the shortest is taken: a longer test costs more, and MDEs are
+    known less exactly than that. Durations that :func:`able` accepts come first; where none has an MDE, the longest is taken.
     """
     good = [row for row in durations if able(row)]
     if good and geo.smallest_worthwhile_effect is not None:
         return good[0]
     known = good or [row for row in durations if row["mde"] is not None]
-    return min(known, key=lambda row: (_or_infinite(row["mde_either"]), row["duration"])) if known else durations[-1]
+    if not known:
+        return durations[-1]
+    least = min(_or_infinite(row["mde_either"]) for row in known)
+    return next(row for row in known if _or_infinite(row["mde_either"]) <= least * (1 + _AS_GOOD))
 
 
 def able(row: Mapping[str, Any]) -> bool:
@@ -174,7 +197,7 @@ def rule_in_words(geo: Geo, *, randomized: bool, own: bool) -> str:
     """Say how the design was chosen."""
     worthwhile = geo.smallest_worthwhile_effect
     length = (
-        "the duration with the smallest effect that is detected in either direction"
+        f"the shortest duration whose smallest effect detected in either direction is within {_AS_GOOD:.0%} of the best one's"
         if worthwhile is None
         else f"the shortest duration whose power at {100 * worthwhile:g}% reaches {geo.power:g}"
     )
@@ -220,7 +243,9 @@ def candidate_row(
         "share": None if None in shares.values() else sum(shares.values()),
         "durations": durations,
         "best": dict(best_duration(durations, geo)),
-        "size": [{key: row[key] for key in ("cell", "duration", "size", "size_mc_error")} for row in rows],
+        "size": [
+            {key: row[key] for key in ("cell", "duration", "size", "size_mc_error", "size_verdict")} for row in rows
+        ],
         "violations": list(violations(split)),
         "chosen": False,
     }

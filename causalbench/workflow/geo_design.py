@@ -161,7 +161,7 @@ def _own_split(base: Ground) -> Split | None:
     if test is None:
         return None
     if test.ledger is not None:
-        return Ledger.load(base.study.folder / test.ledger).split(units)
+        return _split_of_ledger(base, test.ledger)
     cells = np.full(len(units), LEFT_OUT, dtype=np.int64)
     names = base.study.geo.cells
     named = {name: tuple(members) for name, members in (test.cells or {}).items() if name != CONTROL_NAME}
@@ -172,16 +172,31 @@ def _own_split(base: Ground) -> Split | None:
     members = [name for group in (*named.values(), controls or ()) for name in group]
     problems += [f"[geo.test] cells: {name!r} is no market of the history" for name in members if name not in units]
     problems += [
-        f"[geo.test] cells: {name!r} is in two cells" for name in sorted(set(members)) if members.count(name) > 1
+        f"[geo.test] cells: {name!r} is named twice" for name in sorted(set(members)) if members.count(name) > 1
     ]
     if problems or not named:
         raise StudyError(problems or ["[geo.test] cells: name the treated markets"], where=base.study.study.name)
     for name, group in named.items():
         cells[base.history.index(group)] = names.index(name) + 1
-    if controls is None:
-        return base.constraints.complete(cells)
-    cells[base.history.index(controls)] = CONTROL
-    return Split(cells=cells)
+    split = base.constraints.complete(cells)
+    if controls is not None:
+        cells[base.history.index(controls)] = CONTROL
+        split = Split(cells=cells)
+    missing = [name for number, name in enumerate(names, start=1) if not (split.cells == number).any()]
+    missing += [] if split.control.any() else [CONTROL_NAME]
+    if missing:
+        raise StudyError([f"[geo.test] cells: {', '.join(missing)} has no market"], where=base.study.study.name)
+    return split
+
+
+def _split_of_ledger(base: Ground, name: str) -> Split:
+    ledger = Ledger.load(base.study.beside(name))
+    if ledger.cells != base.study.geo.cells:
+        raise StudyError(
+            [f"[geo] cells are {', '.join(base.study.geo.cells)}, and those of {name} {', '.join(ledger.cells)}"],
+            where=base.study.study.name,
+        )
+    return ledger.split(base.history.units)
 
 
 def _designed(base: Ground, selector: Selector | None, proposals: tuple[Proposal, ...], *, tell: Tell) -> Design:
@@ -329,6 +344,7 @@ def _chosen(
         "cells": row["cells"],
         "controls": _members(base, proposal.split, CONTROL),
         "scaled_l2": proposal.scaled_l2,
+        "detail": dict(proposal.detail),
         "shares": row["shares"],
         "violations": row["violations"],
     }

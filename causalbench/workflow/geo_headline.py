@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from causalbench.errors import listing
 from causalbench.wording import counted, number, percent
 
 _WRITTEN_OUT = 1e9
+_NOTHING = 1e-6
 
 
 def headline(evidence: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,6 +26,7 @@ def headline(evidence: Mapping[str, Any]) -> dict[str, Any]:
         "size": size_line(evidence),
         "help": [] if powered else _what_would_help(evidence),
         "assignment": _assignment(evidence),
+        "gap": gap_line(chosen["detail"]),
         "kind": {
             "holdback": "It runs in the treated markets only.",
             "heavy-up": "The treated markets get more of it.",
@@ -50,6 +52,13 @@ def warnings_of(evidence: Mapping[str, Any]) -> list[str]:
         for row in evidence["power"]
         if not row["believable"]
     ]
+    found += [
+        f"The planned inference refuses to answer on {row['n_refused']} of {row['n_windows']} windows of cell {row['cell']} over "
+        f"{row['duration']} periods; no effect is found there: {evidence['planned_analysis']['estimator']} with "
+        f"{evidence['planned_analysis']['inference']} may not suit this split."
+        for row in evidence["power"]
+        if row["n_refused"]
+    ]
     if evidence["selector"]["randomized"] and evidence["power_over"] == "time":
         found.append(
             "The markets are drawn, and the planned test counts over the draws; with several cells, or markets that take turns "
@@ -72,16 +81,27 @@ def size_line(evidence: Mapping[str, Any]) -> str:
     for row in evidence["power"]:
         if row["duration"] == duration:
             cell = f"cell {row['cell']}: " if len(evidence["chosen"]["cells"]) > 1 else ""
-            size = "not computed" if row["size"] is None else percent(row["size"])
-            error = "" if row["size_mc_error"] is None else f" (Monte Carlo error {percent(row['size_mc_error'])})"
-            parts.append(f"{cell}{size}{error}")
+            parts.append(f"{cell}{percent(row['size'])} (Monte Carlo error {percent(row['size_mc_error'])})")
     rows = [row for row in evidence["power"] if row["duration"] == duration]
-    few = min(row["n_effective"] for row in rows)
-    worth = f", worth {few:.1f} independent ones" if few < evidence["periods"]["n_windows"] - 0.5 else ""
+    few, windows = min(row["n_effective"] for row in rows), min(row["n_windows"] for row in rows)
+    worth = f", worth {few:.1f} independent ones" if few < windows - 0.5 else ""
+    drawn = f"{counted(len(rows[0]['required']), 'draw')} over " if evidence["power_over"] == "draws" else ""
     return (
-        f"A/A test on {counted(evidence['periods']['n_windows'], 'window')} without any effect{worth}, nominal size "
-        f"{percent(1 - level)}: {'; '.join(parts)}."
+        f"A/A test on {drawn}{counted(windows, 'window')} without any effect{worth}, nominal size {percent(1 - level)}: "
+        f"{'; '.join(parts)}. {_SIZE_WORDS[_worst(rows)]}"
     )
+
+
+_SIZE_WORDS = {
+    "pass": "That passes.",
+    "not_evaluable": "That is too few windows to tell a sound test from one with twice the false alarms: no pass.",
+    "review": "That is more than chance explains.",
+}
+
+
+def _worst(rows: Sequence[Mapping[str, Any]]) -> str:
+    verdicts = {row["size_verdict"] for row in rows}
+    return next(verdict for verdict in ("review", "not_evaluable", "pass") if verdict in verdicts)
 
 
 def markets_text(cells: Mapping[str, Any]) -> str:
@@ -161,6 +181,23 @@ def _assignment(evidence: Mapping[str, Any]) -> str:
     return (
         f"The markets are drawn{how_many}, with seed {evidence['provenance']['seed']}; the same draws carry the test."
     )
+
+
+def gap_line(detail: Mapping[str, Any]) -> str:
+    """Say how much better balanced another partition into pairs could be; empty where a selector bounds nothing."""
+    if "gap" not in detail:
+        return ""
+    pairs, gap = counted(detail["n_pairs"], "pair"), detail["gap"]
+    if detail["certified"]:
+        found = f"by more than {number(gap, digits=2)} of what a coin per market would leave: every possible pair was priced"
+    elif gap <= _NOTHING:
+        found = f"by more than {number(gap, digits=2)} of what a coin per market would leave, since no imbalance is below none"
+    else:
+        return (
+            f"{pairs} of supergeos; how much better another partition could be isn't known: there are too many pairs to "
+            f"price, and only zero bounds the imbalance ({number(gap, digits=2)} of what a coin per market would leave)."
+        )
+    return f"{pairs} of supergeos; no other partition under the same rules is better balanced {found}."
 
 
 def _count(count: Mapping[str, Any]) -> str:

@@ -10,13 +10,13 @@ from test_geo_ledger import write_study
 
 from causalbench.cli import main
 from causalbench.data.datasets import study_path
-from causalbench.errors import RefusalError, StudyError
+from causalbench.errors import DataError, RefusalError, StudyError
 from causalbench.geo.ledger import Ledger
 from causalbench.report import geo_design_page, geo_figures
 from causalbench.study import GeoStudy
 from causalbench.study.geo_study import Geo
 from causalbench.workflow import geo_ground
-from causalbench.workflow.geo_candidates import able, best_candidate, best_duration, shortlist
+from causalbench.workflow.geo_candidates import able, best_candidate, best_duration, shortlist, size_verdict
 from causalbench.workflow.geo_design import design, evaluate
 from causalbench.workflow.geo_ground import periods_of
 
@@ -131,6 +131,40 @@ def test_rule_of_durations():
     assert best_duration([row(10, mde=0.04, either=0.3), row(20, mde=0.1)], plain)["duration"] == 20
     assert best_duration([row(10, mde=None, reaches=False), row(20, mde=None, reaches=False)], plain)["duration"] == 20
     assert not able(row(10, believable=False))
+    assert (
+        best_duration([row(10, mde=0.105), row(15, mde=0.1)], plain)["duration"] == 10
+    )  # 5% above the best is as good
+    assert best_duration([row(10, mde=0.106), row(15, mde=0.1)], plain)["duration"] == 15
+    assert best_duration([row(10, mde=0.105, within=False), row(15, mde=0.1)], plain)["duration"] == 15
+
+
+def test_few_windows_are_no_pass_of_the_gate(small):
+    """Ten windows have a Monte Carlo error of at least sqrt(.1 * .9 / 10) = 9.5% at a nominal size of 10%."""
+    evidence = small[1].evidence
+    assert {row["size_verdict"] for row in evidence["power"]} <= {"not_evaluable", "review"}
+    line = evidence["headline"]["size"]
+    assert "no pass" in line or "more than chance" in line
+    assert "That passes" not in line
+    assert [size_verdict(0.1, error, nominal=0.1) for error in (0.05, 0.051)] == ["pass", "not_evaluable"]
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ('markets = "../m.csv"\n', "../m.csv"),
+        ('[geo.buffer]\nkind = "adjacency"\ntable = "../pairs.csv"\n', "pairs.csv"),
+        ('[geo.map]\nkind = "us-states"\nfile = "../map.json"\n', "../map.json"),
+        ('[geo.map]\nkind = "us-counties"\ncounties = "../counties.csv"\n', "counties.csv"),
+        ('[geo.test]\nledger = "../design.json"\nstart = 50\n', "../design.json"),
+    ],
+)
+def test_files_outside_of_the_folder_are_refused(more, name, tmp_path):
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    for other in ("m.csv", "pairs.csv", "map.json", "counties.csv", "design.json"):
+        (tmp_path / other).write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=rf"{re.escape(name)} lies outside the study's folder"):
+        design(write_study(folder, more))
 
 
 def test_a_cheap_candidate_goes_before_a_sharp_one_over_budget():
@@ -206,7 +240,9 @@ def test_own_split_with_a_start_never_looks_at_the_test(tmp_path):
     [
         ('treated = ["lima"]', "'lima' is no market of the history"),
         ('tretaed = ["c00"]', "'tretaed' is no cell; cells are treated"),
-        ('treated = ["c00", "c00"]', "'c00' is in two cells"),
+        ("treated = []", "treated has no market"),
+        (f"treated = {[f'c{i:02d}' for i in range(12)]}", "control has no market"),
+        ('treated = ["c00", "c00"]', "'c00' is named twice"),
         ('control = ["c00"]', "name the treated markets"),
     ],
 )
@@ -346,7 +382,9 @@ def test_power_and_check_and_parity_commands(tmp_path, monkeypatch, capsys):
 
 
 def test_switchback_is_sealed_with_its_schedule(tmp_path, monkeypatch, capsys):
-    write_study(tmp_path, "[geo.switchback]\nblock = [2, 4]\nn_periods = 16\n")
+    write_study(tmp_path)
+    plain = (tmp_path / "study.toml").read_text().replace("durations = [5]\n", "")
+    (tmp_path / "study.toml").write_text(plain + "[geo.switchback]\nblock = [2, 4]\nn_periods = 16\n")
     folder = tmp_path / "out"
     code, _, err = call(monkeypatch, capsys, "geo", "design", tmp_path, "--out", folder)
     assert code == 0, err
