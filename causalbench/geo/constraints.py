@@ -328,8 +328,9 @@ class Constraints:
             return
         names = " and ".join(names_of(conflict.rules))
         smallest = "the smallest set of rules that conflicts" if conflict.proved else "no rule of these can be spared"
+        verb = "can't be kept" if len(conflict.rules) == 1 else "can't hold together"
         raise RefusalError(
-            f"no split of the {len(self.units)} markets satisfies [geo]: {names} can't hold together ({smallest})",
+            f"no split of the {len(self.units)} markets satisfies [geo]: {names} {verb} ({smallest})",
             code="CB-G001",
             remedy="loosen or leave out one of them",
         )
