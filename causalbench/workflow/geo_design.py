@@ -25,6 +25,7 @@ from causalbench.workflow.estimate import create_estimator, generator
 from causalbench.workflow.geo_ground import Ground, ground
 from causalbench.workflow.geo_headline import headline, warnings_of
 from causalbench.workflow.geo_map import map_of
+from causalbench.workflow.geo_own_split import own_split, sealed_design
 from causalbench.workflow.provenance import python_version, versions
 
 Tell = Callable[[str], None]
@@ -96,7 +97,7 @@ def design(study: GeoStudy, *, tell: Tell = lambda _: None) -> Design:
     """
     tell(f"{study.study.name}: reading the history and compiling the constraints")
     base = ground(study)
-    own = _own_split(base)
+    own = own_split(base)
     selector: Selector | None = None
     if own is None:
         base.constraints.require_feasible()
@@ -155,48 +156,10 @@ def evaluate(study: GeoStudy, *, tell: Tell = lambda _: None) -> Design:
     return design(study, tell=tell)
 
 
-def _own_split(base: Ground) -> Split | None:
-    """Return the split that the study names itself, from a ledger or from cells."""
-    test, units = base.study.geo.test, base.history.units
-    if test is None:
-        return None
-    if test.ledger is not None:
-        return _split_of_ledger(base, test.ledger)
-    cells = np.full(len(units), LEFT_OUT, dtype=np.int64)
-    names = base.study.geo.cells
-    named = {name: tuple(members) for name, members in (test.cells or {}).items() if name != CONTROL_NAME}
-    controls = test.controls or (test.cells or {}).get(CONTROL_NAME)
-    problems = [
-        f"[geo.test] cells: {name!r} is no cell; cells are {', '.join(names)}" for name in named if name not in names
-    ]
-    members = [name for group in (*named.values(), controls or ()) for name in group]
-    problems += [f"[geo.test] cells: {name!r} is no market of the history" for name in members if name not in units]
-    problems += [
-        f"[geo.test] cells: {name!r} is named twice" for name in sorted(set(members)) if members.count(name) > 1
-    ]
-    if problems or not named:
-        raise StudyError(problems or ["[geo.test] cells: name the treated markets"], where=base.study.study.name)
-    for name, group in named.items():
-        cells[base.history.index(group)] = names.index(name) + 1
-    split = base.constraints.complete(cells)
-    if controls is not None:
-        cells[base.history.index(controls)] = CONTROL
-        split = Split(cells=cells)
-    missing = [name for number, name in enumerate(names, start=1) if not (split.cells == number).any()]
-    missing += [] if split.control.any() else [CONTROL_NAME]
-    if missing:
-        raise StudyError([f"[geo.test] cells: {', '.join(missing)} has no market"], where=base.study.study.name)
-    return split
-
-
-def _split_of_ledger(base: Ground, name: str) -> Split:
-    ledger = Ledger.load(base.study.beside(name))
-    if ledger.cells != base.study.geo.cells:
-        raise StudyError(
-            [f"[geo] cells are {', '.join(base.study.geo.cells)}, and those of {name} {', '.join(ledger.cells)}"],
-            where=base.study.study.name,
-        )
-    return ledger.split(base.history.units)
+def _randomized(base: Ground, selector: Selector | None) -> bool:
+    """Tell whether the markets were drawn: by the selector, or by that of the ledger that is judged."""
+    sealed = sealed_design(base) if selector is None else None
+    return selector.randomized if selector is not None else sealed is not None and sealed.randomized
 
 
 def _designed(base: Ground, selector: Selector | None, proposals: tuple[Proposal, ...], *, tell: Tell) -> Design:
@@ -268,11 +231,19 @@ def _power(base: Ground, selector: Selector | None, split: Split, *, history: Pa
 
 
 def _draws(base: Ground, selector: Selector | None, split: Split) -> IntArray | None:
-    """Return draws of a randomised design; None where power can't be counted over them and is measured along time."""
-    if selector is None or not selector.randomized:
+    """Return draws of a randomised design; None where power can't be counted over them and is measured along time.
+
+    Those of a ledger need the whole history that it was drawn from.
+    """
+    if not _randomized(base, selector):
         return None
-    rng = generator(base.study.run.seed, "geo", "power draws")
-    draws = selector.draws(base.searched, base.constraints, split, n_draws=_DRAWS, rng=rng)
+    rng, sealed = generator(base.study.run.seed, "geo", "power draws"), sealed_design(base)
+    if selector is not None:
+        draws = selector.draws(base.searched, base.constraints, split, n_draws=_DRAWS, rng=rng)
+    elif sealed is not None and sealed.units == base.history.units:
+        draws = sealed.draws(base.history, _DRAWS, rng=rng)
+    else:
+        return None
     apart = (draws != draws[:1]).any(axis=0) & (draws < CONTROL).any(axis=0)
     return None if split.n_cells > 1 or apart.any() else draws
 
@@ -295,7 +266,7 @@ def _evidence(
     study, geo, split = base.study, base.study.geo, chosen.split
     durations = candidates.by_duration(claimed, geo)
     duration = candidates.best_duration(durations, geo)
-    randomized = selector is not None and selector.randomized
+    randomized = _randomized(base, selector)
     evidence = {
         "schema": SCHEMA,
         "kind": "geo-design",
@@ -377,14 +348,15 @@ def _constraints(base: Ground) -> dict[str, Any]:
 def _selector(base: Ground, selector: Selector | None, split: Split, n_proposals: int) -> dict[str, Any]:
     geo = base.study.geo
     if selector is None:
-        summary = "The study names its markets itself; nothing is searched."
+        sealed = sealed_design(base)
+        drawn = {"randomized": False, "n_admissible": None} if sealed is None else sealed.content["selector"]
         return {
             "name": OWN,
-            "summary": summary,
-            "randomized": False,
+            "summary": "the study names its markets itself, nothing is searched",
+            "randomized": drawn["randomized"],
             "options": {},
             "n_proposals": 1,
-            "n_admissible": None,
+            "n_admissible": drawn["n_admissible"],
         }
     count = n_admissible(
         selector, base.searched, base.constraints, split, rng=generator(base.study.run.seed, "geo", "count")
@@ -471,6 +443,8 @@ def _ledger(base: Ground, split: Split, evidence: dict[str, Any]) -> Ledger:
     study, history = base.study, base.history
     columns = None if base.markets is None else base.markets.columns
     table = assignment_csv(split, history.units, study.geo.cells)
+    sealed = sealed_design(base)
+    selector = evidence["selector"] if sealed is None else sealed.content["selector"]
     return Ledger(
         content={
             "study": {"name": study.study.name, "question": study.study.question, "digest": study.digest},
@@ -488,12 +462,7 @@ def _ledger(base: Ground, split: Split, evidence: dict[str, Any]) -> Ledger:
                 "markets": columns,
                 "near": pairs_of(base.near),
             },
-            "selector": {
-                "name": evidence["selector"]["name"],
-                "options": evidence["selector"]["options"],
-                "randomized": evidence["selector"]["randomized"],
-                "n_admissible": evidence["selector"]["n_admissible"],
-            },
+            "selector": {key: selector[key] for key in ("name", "options", "randomized", "n_admissible")},
             "assignment": {
                 "cells": split.cells,
                 "strata": split.strata,

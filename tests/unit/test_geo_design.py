@@ -10,7 +10,7 @@ from test_geo_ledger import write_study
 
 from causalbench.cli import main
 from causalbench.data.datasets import study_path
-from causalbench.errors import DataError, RefusalError, StudyError
+from causalbench.errors import DataError, LockError, RefusalError, StudyError
 from causalbench.geo.ledger import Ledger
 from causalbench.report import geo_design_page, geo_figures
 from causalbench.study import GeoStudy
@@ -228,6 +228,19 @@ def test_own_split_is_judged_and_broken_rules_are_named(tmp_path):
     assert any("c01" in sentence for sentence in evidence["chosen"]["violations"])
     assert any("breaks a rule" in warning for warning in evidence["warnings"])
     assert {"control", "cells", "left_out"} <= set(evidence["balance"])
+
+
+def test_power_of_a_drawn_ledger_counts_over_its_own_draws(tmp_path):
+    made = design(write_study(tmp_path, 'selector = "matched-pairs"\n'))
+    (tmp_path / "design.json").write_text(made.ledger.to_json())
+    judged = evaluate(write_study(tmp_path, '[geo.test]\nledger = "design.json"\nstart = 48\n'))
+    assert judged.evidence["power_over"] == made.evidence["power_over"] == "draws"
+    assert [row["required"] for row in judged.evidence["power"]] == [row["required"] for row in made.evidence["power"]]
+    assert judged.evidence["planned_analysis"]["inference"] == made.evidence["planned_analysis"]["inference"]
+    with pytest.raises(LockError, match="lacks 8 markets and periods"):
+        evaluate(write_study(tmp_path, '[geo.test]\nledger = "design.json"\nstart = 40\n'))
+    with pytest.raises(StudyError, match=r"cells are a, and those of design\.json treated"):
+        evaluate(write_study(tmp_path, 'cells = ["a"]\n[geo.test]\nledger = "design.json"\nstart = 48\n'))
 
 
 def test_own_split_with_a_start_never_looks_at_the_test(tmp_path):
