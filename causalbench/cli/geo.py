@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from causalbench.cli import geo_analyze
 from causalbench.cli.console import AsJson, StudyPath, explained_wait, print_json, tell
+
+if TYPE_CHECKING:
+    from causalbench.study import GeoStudy
 
 app = typer.Typer(
     name="geo",
@@ -28,28 +31,26 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an existing run in
 def design(study: StudyPath, out: DesignFolder = None, force: Force = False, as_json: AsJson = False) -> None:
     """Design an experiment: sealed ledger, assignment, evidence, notebook and page in one folder.
 
-    With --json and without --out nothing is written, the evidence is printed.
+    A switchback has a schedule in place of the assignment, and no notebook. With --json and without --out nothing is written,
+    the evidence is printed.
     """
     from causalbench.study import GeoStudy
 
     loaded = GeoStudy.load(study)
-    if loaded.geo.switchback is not None:
-        _switchback(study, out=out, force=force, as_json=as_json)
-        return
     if as_json and out is None:
-        from causalbench.workflow.geo_design import design as designed
-
-        print_json(designed(loaded, tell=tell).to_dict())
+        print_json(_evidence(loaded))
         return
     from causalbench.report import geo_publish
 
-    published = geo_publish.run_design(study, out=out, replace="any run" if force else "nothing", tell=tell)
+    publish = geo_publish.run_design if loaded.geo.switchback is None else geo_publish.run_switchback
+    published = publish(study, out=out, replace="any run" if force else "nothing", tell=tell)
     if as_json:
         print_json(published.evidence)
         return
     _say_headline(published.evidence)
     folder = published.folder
-    typer.echo(f"\nReport:     {folder / 'report.html'}\nAssignment: {folder / 'assignment.csv'}")
+    who = "assignment" if loaded.geo.switchback is None else "schedule"
+    typer.echo(f"\nReport:     {folder / 'report.html'}\n{who.capitalize() + ':':<11} {folder / f'{who}.csv'}")
     typer.echo(f"Ledger:     {folder / 'design.json'}, sealed with {published.evidence['seal']}")
 
 
@@ -87,21 +88,11 @@ def parity(as_json: AsJson = False) -> None:
 app.command("analyze")(geo_analyze.analyze)
 
 
-def _switchback(study: Path, *, out: Path | None, force: bool, as_json: bool) -> None:
-    from causalbench.report import geo_publish
+def _evidence(study: GeoStudy) -> dict[str, Any]:
+    from causalbench.workflow.geo_design import design
+    from causalbench.workflow.geo_switchback_design import switchback
 
-    if as_json and out is None:
-        from causalbench.study import GeoStudy
-        from causalbench.workflow.geo_switchback_design import switchback
-
-        print_json(switchback(GeoStudy.load(study), tell=tell)[0])
-        return
-    published = geo_publish.run_switchback(study, out=out, replace="any run" if force else "nothing", tell=tell)
-    if as_json:
-        print_json(published.evidence)
-        return
-    _say_headline(published.evidence)
-    typer.echo(f"\nSchedule: {published.folder / 'schedule.csv'}\nLedger:   {published.folder / 'design.json'}")
+    return design(study, tell=tell).to_dict() if study.geo.switchback is None else switchback(study, tell=tell)[0]
 
 
 def _say_headline(evidence: Mapping[str, Any]) -> None:

@@ -236,6 +236,11 @@ class GeoStudy(StudyFile):
     geo: Geo
     method: Method = Method(name="synthetic-control", options={"fixed_effects": "unit"})
 
+    @property
+    def main_metric(self) -> Metric:
+        """The first success metric, which the experiment is designed for."""
+        return next(metric for metric in self.metric if metric.role == "success")
+
     @classmethod
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[Contradiction]:
         """Find keys that are right by themselves and wrong together; yields table, place and problem."""

@@ -75,7 +75,7 @@ def ground(study: GeoStudy) -> Ground:
     DataError, StudyError
         When the table, or a table of markets or neighbours, can't be used.
     """
-    geo, metric = study.geo, next(metric for metric in study.metric if metric.role == "success")
+    geo, metric = study.geo, study.main_metric
     read = read_history(study, metric)
     history, findings = audit_history(_before_test(read, study), on_missing=study.data.on_missing)
     units, folder = history.units, study.folder
@@ -113,7 +113,7 @@ def check_geo(study: GeoStudy) -> dict[str, Any]:
     CausalbenchError
         When the table can't be used, or the rules contradict each other.
     """
-    geo, metric = study.geo, next(metric for metric in study.metric if metric.role == "success")
+    geo, metric = study.geo, study.main_metric
     history, findings = audit_history(read_history(study, metric), on_missing=study.data.on_missing)
     rules: tuple[str, ...] = ()
     if geo.test is None and geo.switchback is None:

@@ -76,5 +76,4 @@ def best_of_geolift(study: GeoStudy) -> dict[str, Any] | None:
 
 
 def _history(study: GeoStudy) -> Panel:
-    metric = next(metric for metric in study.metric if metric.role == "success")
-    return audit_history(read_history(study, metric), on_missing=study.data.on_missing)[0]
+    return audit_history(read_history(study, study.main_metric), on_missing=study.data.on_missing)[0]
