@@ -19,6 +19,7 @@ from causalbench.workflow import geo_ground
 from causalbench.workflow.geo_candidates import able, best_candidate, best_duration, shortlist, size_verdict
 from causalbench.workflow.geo_design import design, evaluate
 from causalbench.workflow.geo_ground import periods_of
+from causalbench.workflow.geo_headline import gap_line
 
 CHOSEN = "market_counts = [1, 2]\n"
 
@@ -146,6 +147,19 @@ def test_few_windows_are_no_pass_of_the_gate(small):
     assert "no pass" in line or "more than chance" in line
     assert "That passes" not in line
     assert [size_verdict(0.1, error, nominal=0.1) for error in (0.05, 0.051)] == ["pass", "not_evaluable"]
+
+
+@pytest.mark.parametrize(
+    ("gap", "certified", "words"),
+    [
+        (0.02, True, "every possible pair was priced"),
+        (5e-7, False, "no imbalance is below none"),
+        (0.02, False, "isn't known: there are too many pairs to price"),
+    ],
+)
+def test_a_gap_is_only_called_priced_where_pairs_were(gap, certified, words):
+    assert words in gap_line({"n_pairs": 7, "gap": gap, "certified": certified})
+    assert gap_line({}) == ""
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,8 @@ def test_every_market_takes_part_in_an_admissible_split(history):
     assert limits.violations(split) == ()
     assert proposal.score == pytest.approx(np.sqrt(design.imbalance))
     assert 0 <= design.bound <= design.imbalance
+    assert proposal.detail == {name: getattr(design, name) for name in proposal.detail}
+    assert {"imbalance", "bound", "gap", "certified"} <= set(proposal.detail)
     assert 0 <= design.gap <= design.rel_gap <= 1
     # The imbalance is what the split has, by hand: four quarters of the history, shares of the total.
     sums = history.outcome.reshape(30, 4, 10).sum(axis=2)
