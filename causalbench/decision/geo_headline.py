@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from causalbench.artifacts import plain
 from causalbench.errors import listing
+from causalbench.geo.monitoring import Monitoring
 from causalbench.geo.result import RANDOMIZATION, CellReadout, GeoResult, Measured, Tested
 from causalbench.values import CheckResult, Interval, rejects
 from causalbench.wording import counted, interval_text, number, percent
 
 EXPLORATORY = "EXPLORATORY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """What a cell's interim looks found.
+
+    Attributes
+    ----------
+    cell
+        Its name.
+    monitoring, refusal
+        The looks, or why they can't be counted.
+    early
+        Whether somebody looked before the end of the test.
+    """
+
+    cell: str
+    monitoring: Monitoring | None
+    refusal: str
+    early: bool
+
+    def said(self) -> dict[str, Any]:
+        """Return plain JSON values, for the evidence."""
+        found = None if self.monitoring is None else self.monitoring.to_dict()
+        return {"cell": self.cell, "monitoring": found, "refusal": self.refusal}
 
 
 def geo_headline(
@@ -22,8 +49,12 @@ def geo_headline(
     delivery_verdict: str | None,
     checks: Sequence[tuple[str, CheckResult]],
     notes: Sequence[str] = (),
+    looked: Sequence[Looked] = (),
 ) -> dict[str, Any]:
     """Return verdict, sentence, reason and reservations for the first success metric of a geo test.
+
+    Where interim looks were made and counted, the verdict is theirs: p-value and set are those adjusted for all looks, as who
+    looks early and once more at the end rejects more often than who looks once.
 
     Parameters
     ----------
@@ -37,7 +68,12 @@ def geo_headline(
         Name of a cell and a check on the assumptions of the analysis there.
     notes
         What the reader must know about the test's window.
+    looked
+        Interim looks by cell; empty where nobody looked.
     """
+    monitored = next((row.monitoring for row in looked if row.monitoring is not None), None)
+    if monitored is not None:
+        result = _of_looks(result, monitored)
     verdict = verdict_of(result)
     return {
         "metric": result.metric,
@@ -45,10 +81,38 @@ def geo_headline(
         "stamp": EXPLORATORY if deviations else "",
         "sentence": _sentence(result, verdict),
         "answer": " ".join(_answer(cell, several=len(result.cells) > 1) for cell in result.cells),
-        "why": _why(result, verdict),
+        "why": _why(result, verdict, monitored),
         "assignment": _assignment(result, drawn=drawn),
-        "reservations": list(_reservations(result, deviations, delivery_verdict, checks, notes)),
+        "reservations": [
+            *_reservations(result, deviations, delivery_verdict, checks, notes),
+            *_uncounted(looked),
+        ],
     }
+
+
+def _of_looks(result: GeoResult, monitored: Monitoring) -> GeoResult:
+    """Return a result of one cell with p-value and set of its looks; the set of its return knows nothing of them."""
+    (cell,) = result.cells
+    tested = monitored.uncertainty
+    effect = replace(cell.effect, p_value=tested.p_value, posterior_tail=None, interval=tested.interval)
+    returned = None if cell.returned is None else replace(cell.returned, interval=None)
+    detail = {key: value for key, value in cell.detail.items() if key != "iroas_interval"}
+    cell = replace(cell, effect=effect, returned=returned, detail=detail)
+    return replace(result, cells=(cell,), n_draws=monitored.n_draws)
+
+
+def _uncounted(looked: Sequence[Looked]) -> list[dict[str, str]]:
+    """Warn of looks that nothing accounts for."""
+    reasons = dict.fromkeys(row.refusal for row in looked if row.early and row.monitoring is None)
+    question = "Did somebody look before the end?"
+    return [
+        {
+            "verdict": "review",
+            "question": question,
+            "reason": f"Yes, and p counts one look at the end: who may stop earlier rejects more often. Not counted: {reason}.",
+        }
+        for reason in reasons
+    ]
 
 
 def shown(effect: Tested, level: float) -> bool | None:
@@ -126,7 +190,7 @@ def return_of(cell: CellReadout) -> Measured | None:
     return Measured(value=float(own), interval=interval if isinstance(interval, Interval) else None)
 
 
-def _why(result: GeoResult, verdict: str) -> str:
+def _why(result: GeoResult, verdict: str, monitored: Monitoring | None) -> str:
     limit, level = 1 - result.level, f"{100 * result.level:g}%"
     tested = [(cell.cell, decisive(cell.effect)[0]) for cell in result.cells]
     known = [(name, p) for name, p in tested if p is not None]
@@ -134,6 +198,9 @@ def _why(result: GeoResult, verdict: str) -> str:
         return "This inference gives no p-value; the verdict is whether its set leaves out zero."
     said = ", ".join(f"p = {p:.3g}" if len(result.cells) == 1 else f"{name} p = {p:.3g}" for name, p in known)
     said += "" if len(result.cells) == 1 else f" (adjusted for {len(result.cells)} cells)"
+    if monitored is not None:
+        last = monitored.looks[-1]
+        said += f" (adjusted for {counted(len(monitored.planned), 'planned look')}, from the data up to {last.period})"
     if verdict == "misfit":
         return f"The test rejects every constant effect ({said} for none). Look at the effect by period."
     if verdict == "shown":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from causalbench.artifacts import canonical_json, digest, plain
 from causalbench.data.audit import audit
 from causalbench.data.panel import Panel
-from causalbench.decision.geo_headline import geo_headline, switchback_headline
+from causalbench.decision.geo_headline import Looked, geo_headline, switchback_headline
 from causalbench.errors import DataError, RefusalError, listing
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.estimators.synthetic_control import SyntheticControl
@@ -135,6 +136,7 @@ def analyse_study(study: GeoStudy, *, tell: Tell = lambda _: None) -> GeoReadout
         study=study, trial=trial, plan=plan, estimator=estimator, draws=draws, delivered=delivered, tell=tell
     )
     results = [reader.read(metric) for metric in study.metric]
+    looked = _looks(study, trial, plan, estimator)
     main = next(result for result, metric in zip(results, study.metric, strict=True) if metric.role == "success")
     evidence = {
         "schema": SCHEMA,
@@ -144,7 +146,7 @@ def analyse_study(study: GeoStudy, *, tell: Tell = lambda _: None) -> GeoReadout
         "plan": geo_plan.described(plan, trial),
         "delivery": _delivery_said(delivered),
         "results": [result.evidence for result in results],
-        "looks": _looks(study, trial, plan, estimator),
+        "looks": [row.said() for row in looked],
         "switchback": None,
         "showcase": _showcase(study, trial, plan),
         "methods": _cards(main.result),
@@ -155,6 +157,7 @@ def analyse_study(study: GeoStudy, *, tell: Tell = lambda _: None) -> GeoReadout
             delivery_verdict=delivered.verdict,
             checks=main.checks,
             notes=trial.window.notes,
+            looked=looked,
         ),
         "provenance": _provenance(study, {result.result.metric: result.fingerprint for result in results}),
     }
@@ -419,25 +422,25 @@ def _delivery_said(delivered: Delivery) -> dict[str, Any]:
     return {name: plain(getattr(delivered, name)) for name in _DELIVERY}
 
 
-def _looks(study: GeoStudy, trial: Trial, plan: Plan, estimator: Estimator[Panel]) -> list[dict[str, Any]]:
-    """Judge every cell at the interim looks that the study names; a refusal is its answer."""
+def _looks(study: GeoStudy, trial: Trial, plan: Plan, estimator: Estimator[Panel]) -> tuple[Looked, ...]:
+    """Judge the test at the interim looks that the study names; a refusal is its answer."""
     if not trial.looks:
-        return []
+        return ()
+    early = trial.looks[0] < trial.window.n_test
+
+    def refused(reason: str) -> tuple[Looked, ...]:
+        return tuple(Looked(cell=name, monitoring=None, refusal=reason, early=early) for name in trial.cells)
+
     draws = _draws(study, trial, LEAST_DRAWS)
-    return [_look(trial, plan, estimator, draws, k, name) for k, name in enumerate(trial.cells, start=1)]
-
-
-def _look(
-    trial: Trial,
-    plan: Plan,
-    estimator: Estimator[Panel],
-    draws: IntArray | None,
-    cell: int,
-    name: str,
-) -> dict[str, Any]:
-    refusal = "the markets weren't drawn at random, so no draws of the design say how often chance stops a test"
     if draws is None:
-        return {"cell": name, "monitoring": None, "refusal": refusal}
+        return refused(
+            "the markets weren't drawn at random, so no draws of the design say how often chance stops a test"
+        )
+    if len(trial.cells) > 1:
+        return refused(
+            f"looks are counted for one treated cell; the design's draws move all {len(trial.cells)} cells of this test at "
+            "once, so that none leaves the others where they were"
+        )
     try:
         found = monitor(
             trial.history,
@@ -446,12 +449,27 @@ def _look(
             start=trial.window.start,
             looks=trial.looks,
             level=plan.level,
-            cell=cell,
             estimator=estimator,
+            n_admissible=_n_admissible(trial),
         )
     except (DataError, RefusalError) as error:
-        return {"cell": name, "monitoring": None, "refusal": error.message}
-    return {"cell": name, "monitoring": found.to_dict(), "refusal": ""}
+        return refused(error.message)
+    return (Looked(cell=trial.cells[0], monitoring=found, refusal="", early=early),)
+
+
+def _n_admissible(trial: Trial) -> float | None:
+    """Return how many assignments the design of a random split admits; None where its ledger doesn't say."""
+    if trial.ledger is not None:
+        counted = trial.ledger.content["selector"].get("n_admissible")
+        return None if counted is None else float(counted["value"])
+    inside = trial.split.cells > LEFT_OUT
+    cells = trial.split.cells[inside]
+    strata = np.zeros(len(cells), dtype=np.int64) if trial.split.strata is None else trial.split.strata[inside]
+    orders = 1
+    for stratum in np.unique(strata):
+        sizes = np.unique(cells[strata == stratum], return_counts=True)[1].tolist()
+        orders *= math.factorial(sum(sizes)) // math.prod(map(math.factorial, sizes))
+    return float(min(orders, 10**300))
 
 
 def _showcase(study: GeoStudy, trial: Trial, plan: Plan) -> Any:

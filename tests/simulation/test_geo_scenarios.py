@@ -161,6 +161,8 @@ def test_four_weekly_looks(lift: float, tmp_path: Path) -> None:
     else:
         assert monitoring["stop_look"] is None
         assert len(monitoring["looks"]) == 4
+    assert found["headline"]["verdict"] == ("shown" if lift else "not shown")
+    assert f"p = {monitoring['uncertainty']['p_value']:.3g} (adjusted for 4 planned looks" in found["headline"]["why"]
 
 
 @pytest.mark.parametrize("size", [1.0, 0.0])

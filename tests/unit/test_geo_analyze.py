@@ -19,18 +19,20 @@ from causalbench.data.audit import audit_history
 from causalbench.data.datasets import study_path
 from causalbench.data.panel import Panel
 from causalbench.data.simulate import factor_panel
-from causalbench.decision.geo_headline import geo_headline
+from causalbench.decision.geo_headline import Looked, geo_headline
 from causalbench.errors import CausalbenchError, DataError, LockError, StudyError
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.estimators.synthetic_control import SyntheticControl
 from causalbench.geo.analysis import analyse
 from causalbench.geo.ledger import Ledger
+from causalbench.geo.monitoring import monitor
 from causalbench.geo.result import GeoResult
 from causalbench.geo.split import Split
 from causalbench.report import geo_readout_figures as figures
 from causalbench.report import geo_readout_page as page
 from causalbench.study import GeoStudy
 from causalbench.values import CheckResult, Interval, rejects
+from causalbench.wording import interval_text
 from causalbench.workflow.geo_analysis import analyse_study, exchanged
 from causalbench.workflow.geo_switchback import design_switchback, schedule_csv
 from causalbench.workflow.geo_trial import index_of, read_trial, window_of
@@ -229,6 +231,21 @@ def test_looks_of_a_small_or_chosen_design_are_refused_with_the_reason(tmp_path:
     chosen = evidence_of(study_of(tmp_path, {**TEST, **looks, "assignment": "chosen"}))
     assert chosen["looks"][0]["monitoring"] is None
     assert "weren't drawn" in chosen["looks"][0]["refusal"]
+    asked = [doubt for doubt in chosen["headline"]["reservations"] if "look before the end" in doubt["question"]]
+    assert [doubt["verdict"] for doubt in asked] == ["review"]
+    # Eight of sixteen markets: C(16, 8) = 12,870 assignments.
+    drawn = evidence_of(study_of(tmp_path, {**TEST, **looks}))
+    assert "admits 12870 assignments, interim looks need at least 20,000" in drawn["looks"][0]["refusal"]
+    cells = {"ads": TREATED[:4], "mail": TREATED[4:]}
+    several = evidence_of(study_of(tmp_path, {**TEST, **looks, "cells": cells}))
+    assert [row["cell"] for row in several["looks"]] == ["ads", "mail"]
+    assert "one treated cell" in several["looks"][1]["refusal"]
+
+
+def test_one_look_at_the_end_is_no_peeking(tmp_path: Path) -> None:
+    write(tmp_path)
+    once = evidence_of(study_of(tmp_path, {**TEST, "looks": [N_PRE + N_TEST], "assignment": "chosen"}))
+    assert not [doubt for doubt in once["headline"]["reservations"] if "look before the end" in doubt["question"]]
 
 
 # --- a sealed design -------------------------------------------------------------------------------------------------
@@ -636,6 +653,22 @@ def test_several_cells_are_judged_by_what_holds_for_all(result: GeoResult) -> No
     shown = said(replace(result, cells=(replace(cells[0], effect=sharp), cells[1])))
     assert shown["verdict"] == "shown"
     assert "shown in ads at the 90% level for all 2 cells together" in shown["sentence"]
+
+
+def test_the_verdict_counts_all_looks(result: GeoResult) -> None:
+    panel = factor_panel(n_units=40, n_periods=88, n_treated=20, n_post=28, effect=0.0, rho=0.5, seed=0)
+    cells = panel.ever_treated.astype(int)
+    draws = np.random.default_rng(0).permuted(np.tile(cells, (20_000, 1)), axis=1)
+    found = monitor(panel, Split(cells=cells), draws, start=60, looks=(7, 14, 21, 28), level=0.9)
+    assert not rejects(found.uncertainty.p_value, 0.9)
+    looked = Looked(cell="treated", monitoring=found, refusal="", early=True)
+    alone = with_set(result, ((10.0, 300.0),), 0.06, "pass")
+    assert said(alone)["verdict"] == "shown"
+    headline = said(alone, looked=(looked,))
+    assert headline["verdict"] == "not shown"
+    assert "(adjusted for 4 planned looks, from the data up to 88)" in headline["why"]
+    (segment,) = found.uncertainty.interval.segments
+    assert interval_text({"segments": [segment]}) in headline["answer"]
 
 
 def test_deviations_and_delivery_stand_next_to_the_headline(result: GeoResult) -> None:
