@@ -98,6 +98,11 @@ def _deviations(study: GeoStudy, trial: Trial, sealed: Mapping[str, Any]) -> lis
     if absent:
         who = f"{counted(len(absent), 'market')} of the design"
         found.append(f"markets: {who} can't be found in the table (merged or renamed?): {listing(absent)}")
+        if planned.get("inference") == RANDOMIZATION and method.inference in (None, RANDOMIZATION):
+            found.append(
+                "inference: planned randomization, but without these markets the design can't be drawn again; the method's own "
+                "inference is used"
+            )
     extra = sorted(set(trial.history.units) - set(trial.markets))
     if extra:
         who = f"{counted(len(extra), 'market')} of the table"
