@@ -52,6 +52,8 @@ def _say(evidence: Mapping[str, Any], folder: Path) -> None:
     if headline["stamp"]:
         typer.echo(headline["stamp"])
     typer.echo("\n".join(headline[key] for key in ("sentence", "answer", "why", "assignment") if headline[key]))
+    for doubt in headline["reservations"]:
+        typer.echo(f"  {doubt['verdict']}: {doubt['question']} {doubt['reason']}")
     for deviation in evidence["plan"]["deviations"]:
         typer.echo(f"  deviation: {deviation}")
     typer.echo(f"\nReport:   {folder / 'report.html'}")
