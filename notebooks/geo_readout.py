@@ -57,6 +57,16 @@ pd.DataFrame(cells, columns=["metric", "name", "value", "interval", "p_value", "
 display(*figures.draw(evidence))
 
 # %% [markdown]
+# A switchback has no cells: every market is switched on and off, and tested over the design's own schedules.
+
+# %%
+if evidence["switchback"] is not None:
+    for result in evidence["switchback"]["results"]:
+        test = result["uncertainty"]
+        print(result["metric"], result["value"], test["interval"]["segments"], test["p_value"], *result["sentences"], sep="\n")
+        display(pd.DataFrame(result["checks"], columns=["question", "verdict", "reason", "remedy"]))
+
+# %% [markdown]
 # ## What other methods say
 #
 # Only the planned analysis makes the headline. A method that can't answer says why.

@@ -29,6 +29,7 @@ from causalbench.geo.switchback_readout import analyse_schedule
 from causalbench.study import GeoStudy, Metric
 from causalbench.study.geo_study import Switchback, Test
 from causalbench.values import BoolArray, CheckResult, Finding
+from causalbench.wording import counted
 from causalbench.workflow.estimate import generator
 from causalbench.workflow.reading import read_history
 
@@ -312,8 +313,8 @@ def _delivery(
         name="delivery",
         question=question,
         verdict="fail" if share >= _UNDELIVERED else "review",
-        reason=f"{int(wrong.sum())} of {wrong.size} market-periods weren't delivered as drawn, in {len(names)} markets: "
-        f"{listing(names)}; p and set are about the schedule as drawn (intention to treat)",
+        reason=f"{int(wrong.sum())} of {wrong.size} market-periods weren't delivered as drawn, in "
+        f"{counted(len(names), 'market')}: {listing(names)}; p and set are about the schedule as drawn (intention to treat)",
         remedy="read the effect as that of the schedule, which is smaller than that of being on where delivery failed",
         statistic=share,
         threshold=_UNDELIVERED,

@@ -404,6 +404,7 @@ def test_planned_market_that_the_table_lost_is_a_departure(tmp_path: Path) -> No
     assert [(row["market"], row["kind"]) for row in found["delivery"]["departures"]] == [("u012", "missing")]
     assert found["plan"]["history_unchanged"] is False
     assert found["plan"]["deviations"][-1].endswith("(merged or renamed?): u012")
+    assert "can't be drawn again" not in " ".join(found["plan"]["deviations"])  # nothing was drawn
     assert found["headline"]["stamp"] == "EXPLORATORY"
 
 
@@ -528,6 +529,14 @@ def test_switchback_is_read_out_by_its_own_schedules(effect: float, verdict: str
     (tmp_path / "page").mkdir()
     page.write(found, tmp_path / "page")
     assert found["headline"]["sentence"] in (tmp_path / "page" / "report.html").read_text("utf-8")
+
+
+def test_page_of_a_switchback_with_more_schedules_than_are_counted(tmp_path: Path) -> None:
+    found = evidence_of(switched(tmp_path, effect=0.0))
+    found["switchback"]["design"]["n_admissible"] = None  # what the evidence holds above 1e15
+    (tmp_path / "page").mkdir()
+    page.write(found, tmp_path / "page")
+    assert "more than 10<sup>15</sup> schedules" in (tmp_path / "page" / "report.html").read_text("utf-8")
 
 
 # --- page, figures, command ------------------------------------------------------------------------------------------
