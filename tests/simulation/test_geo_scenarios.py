@@ -137,6 +137,7 @@ def test_controls_that_got_the_campaign_take_back_the_claim(tmp_path: Path) -> N
     assert (merged, "missing") in [(row["market"], row["kind"]) for row in without["delivery"]["departures"]]
     assert without["results"][0]["randomized"] is False
     assert without["headline"]["stamp"] == "EXPLORATORY"
+    assert any("inference: planned randomization" in deviation for deviation in without["plan"]["deviations"])
 
 
 @pytest.mark.parametrize("lift", [0.08, 0.0])
