@@ -123,7 +123,7 @@ def test_what_was_not_delivered_is_counted_by_market(tmp_path: Path) -> None:
     found = analyse_switchback(study_of(tmp_path, test=TEST | {"actual": "on"}))
     assert found["delivery"]["verdict"] == "review"
     assert found["delivery"]["reason"].startswith(
-        "6 of 480 market-periods weren't delivered as drawn, in 1 markets: u03"
+        "6 of 480 market-periods weren't delivered as drawn, in 1 market: u03"
     )
     write(tmp_path, on=~on, effect=0.3)
     assert analyse_switchback(study_of(tmp_path, test=TEST | {"actual": "on"}))["delivery"]["verdict"] == "fail"
