@@ -65,7 +65,7 @@ def design_switchback(study: GeoStudy, *, tell: Tell = lambda _: None) -> dict[s
     """
     asked, geo = _asked(study), study.geo
     tell(f"{study.study.name}: reading the history")
-    metric = _main(study)
+    metric = study.main_metric
     history, findings = audit_history(_before(study, _taking_part(study, metric)), on_missing=study.data.on_missing)
     tell(f"playing {len(asked.block)} block lengths on {len(history.periods)} periods of {len(history.units)} markets")
     rows = candidates(
@@ -148,10 +148,10 @@ def analyse_switchback(study: GeoStudy, *, tell: Tell = lambda _: None) -> dict[
     if test is None or test.schedule is None or test.start is None:
         raise StudyError(["[geo.test] needs schedule and start: they say how the switchback ran"], where="study")
     tell(f"{study.study.name}: reading the schedule and the table")
-    rows = _read_schedule(study.folder / test.schedule)
-    seal = None if test.ledger is None else _require_sealed(study.folder / test.ledger, rows)
+    rows = _read_schedule(study.beside(test.schedule))
+    seal = None if test.ledger is None else _require_sealed(study.beside(test.ledger), rows)
     panels = {metric.name: _with_test(study, metric, rows) for metric in study.metric}
-    panel = panels[_main(study).name][0]
+    panel = panels[study.main_metric.name][0]
     start = _start(test, panel, study.data.date_format)
     design, schedule = schedule_of(rows, panel.units)
     results = []
@@ -196,10 +196,6 @@ def _asked(study: GeoStudy) -> Switchback:
     if study.geo.switchback is None:
         raise StudyError(["[geo.switchback] is missing: block and n_periods say what to schedule"], where="study")
     return study.geo.switchback
-
-
-def _main(study: GeoStudy) -> Metric:
-    return next(metric for metric in study.metric if metric.role == "success")
 
 
 def _taking_part(study: GeoStudy, metric: Metric) -> Panel:

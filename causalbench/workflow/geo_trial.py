@@ -144,8 +144,8 @@ def read_trial(study: GeoStudy) -> Trial:
         Where the ledger was changed after it was sealed.
     """
     test = test_of(study)
-    ledger = None if test.ledger is None else Ledger.load(_beside(study, test.ledger))
-    metric = next(metric for metric in study.metric if metric.role == "success")
+    ledger = None if test.ledger is None else Ledger.load(study.beside(test.ledger))
+    metric = study.main_metric
     whole = read_history(study, metric)
     window = window_of(test, whole.periods, date_format=study.data.date_format)
     history = whole.only(periods=np.arange(len(whole.periods)) < window.last)
@@ -369,17 +369,9 @@ def strata_of(study: GeoStudy, units: Sequence[str]) -> IntArray | None:
         return None
     if study.geo.markets is None:
         raise StudyError(["[geo.test] pairs names a column of [geo] markets, which is missing"], where="study")
-    markets = Markets.read(_beside(study, study.geo.markets), unit=study.data.unit, units=tuple(units))
+    markets = Markets.read(study.beside(study.geo.markets), unit=study.data.unit, units=tuple(units))
     codes: IntArray = pd.factorize(np.array(markets.column(test.pairs), dtype=object))[0].astype(np.int64)
     return codes
-
-
-def _beside(study: GeoStudy, name: str) -> Any:
-    """Return the path of a file that the study names, which lies in its folder or below."""
-    path = study.folder / name
-    if not path.resolve().is_relative_to(study.folder.resolve()):
-        raise DataError(f"{name} lies outside the study's folder", remedy="put the file beside the study")
-    return path
 
 
 def _seen(study: GeoStudy, history: Panel, start: int) -> Panel:
