@@ -36,23 +36,24 @@ def request_of(study: Study, metric: Metric) -> Request:
     """Open a study's table for one of its metrics; nothing is read yet."""
     launch = study.launch
     shared = study.method.options.get("match") == "shared"  # covariates then are outcomes, a metric's own among them
-    columns = _columns(study.data, metric, cohort=launch.cohort, treatment=launch.treatment)
-    if shared:
-        columns = replace(columns, covariates=tuple(name for name in columns.covariates if name != metric.column))
+    covariates = tuple(name for name in study.data.covariates if not (shared and name == metric.column))
+    columns = replace(
+        _columns(study.data.model_copy(update={"covariates": covariates}), metric),
+        cohort=launch.cohort,
+        treatment=launch.treatment,
+    )
     rule = LaunchRule(
         units=launch.units, start=launch.start, end=launch.end, anticipation=launch.anticipation, align=launch.align
     )
     return Request(source=_source(study, columns), columns=columns, launch=rule, reading=_reading(study.data, metric))
 
 
-def _columns(data: Data, metric: Metric, *, cohort: str | None = None, treatment: str | None = None) -> Columns:
+def _columns(data: Data, metric: Metric) -> Columns:
     return Columns(
         unit=data.unit,
         period=data.period,
         outcome=metric.column,
         denominator=metric.denominator,
-        cohort=cohort,
-        treatment=treatment,
         covariates=data.covariates,
         weights=data.weights,
         cluster=data.cluster,

@@ -176,7 +176,7 @@ def test_refusal_inside_a_check_is_its_answer_and_stops_nothing(monkeypatch, kin
         "create",
         lambda _, name: refusing if name == "placebo-in-time" else create(name),
     )
-    results = {result.name: result for result in readout._checks(found, STUDY)}
+    results = {result.name: result for result in readout.run_checks(found, seed=STUDY.run.seed)}
     refused = results["placebo-in-time"]
     assert (refused.verdict, refused.question) == ("not_evaluable", Refusing.question)
     assert "there is no control." in refused.reason
@@ -188,7 +188,7 @@ def test_a_fault_inside_a_check_is_not_swallowed(monkeypatch):
     found = answer(simulated(), "did")
     monkeypatch.setattr(type(CATALOGUE), "create", lambda *_: Refusing(ValueError("a fault")))
     with pytest.raises(ValueError, match="a fault"):
-        readout._checks(found, STUDY)
+        readout.run_checks(found, seed=STUDY.run.seed)
 
 
 def test_unbounded_set_is_not_said_to_have_ends():

@@ -351,7 +351,7 @@ def test_unbounded_interval_leaves_the_judgement_to_the_others(monkeypatch):
 
 def test_other_methods_are_run_with_shared_choices_and_refusals_are_named(monkeypatch):
     monkeypatch.setattr(method_agreement, "_FAMILY", ("synthetic-control", "did", "triple-differences"))
-    options = method_agreement._shared_options(
+    options = method_agreement.shared_options(
         answer(simulated(), "synthetic-control", options=LEVEL_FREE).estimator,
         method_agreement.ESTIMATORS.load("synthetic-control"),
     )

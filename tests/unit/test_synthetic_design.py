@@ -182,7 +182,7 @@ def test_rules_are_kept():
     ("keys", "said"),
     [
         ({"cells": ("low", "high")}, "2 treated cells"),
-        ({"market_counts": (9,), "max_share": 0.2}, "can't hold together"),
+        ({"market_counts": (9,), "max_share": 0.2}, "can't be kept"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(keys, said):
