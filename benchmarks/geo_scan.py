@@ -158,7 +158,7 @@ def main() -> None:
         "# Speed of the market scan",
         "",
         f"Python {platform.python_version()}, {os.cpu_count()} cores, OMP_NUM_THREADS={threads}.",
-        "Wall seconds after compilation, on a machine shared with other work.",
+        "Wall seconds after compilation, on an otherwise idle machine.",
         "",
         "| search | cells | seconds | most memory so far, GB |",
         "|---|---:|---:|---:|",

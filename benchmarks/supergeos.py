@@ -82,8 +82,8 @@ def main() -> None:
         "With 5 or 6 the pairs of 210 markets are too many to price (3.4 billion and more), so that the bound is zero, and with",
         "several segments the search itself takes longer than 10 s. An imbalance below a millionth of the coin's isn't bounded:",
         "rel gap is one there, and gap says that nothing is left to gain. With max_size 2 the bound is that of fractional",
-        "matchings, which odd cycles make too low; `matched-pairs` solves that case exactly. Wall time is that of a machine that",
-        "was busy with other work.",
+        "matchings, which odd cycles make too low; `matched-pairs` solves that case exactly. Wall time is that of an otherwise",
+        "idle machine.",
         "",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.",
     ]
