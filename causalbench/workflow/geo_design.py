@@ -13,12 +13,14 @@ from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError, StudyError
 from causalbench.geo.constraints import Constraints
 from causalbench.geo.ledger import ASSIGNMENT, SELECTORS, Ledger, assignment_csv, pairs_of
+from causalbench.geo.monitoring import even_looks, require_looks
 from causalbench.geo.power import Power, power_of
 from causalbench.geo.result import RANDOMIZATION
 from causalbench.geo.selection import Proposal, Selector, balance, n_admissible
 from causalbench.geo.split import CONTROL, LEFT_OUT, Split
 from causalbench.study import GeoStudy
 from causalbench.study.geo_study import CONTROL as CONTROL_NAME
+from causalbench.study.geo_study import Geo
 from causalbench.values import SCHEMA, IntArray
 from causalbench.workflow import geo_candidates as candidates
 from causalbench.workflow.estimate import create_estimator, generator
@@ -267,13 +269,16 @@ def _evidence(
     durations = candidates.by_duration(claimed, geo)
     duration = candidates.best_duration(durations, geo)
     randomized = _randomized(base, selector)
+    drawn_by = _selector(base, selector, split, n_proposals)
+    if geo.looks > 1 and selector is not None:
+        _require_looks(geo, int(duration["duration"]), drawn_by)
     evidence = {
         "schema": SCHEMA,
         "kind": "geo-design",
         "study": study.to_dict(),
         "history": _history(base),
         "constraints": _constraints(base),
-        "selector": _selector(base, selector, split, n_proposals),
+        "selector": drawn_by,
         "periods": _periods(base),
         "candidates": rows,
         "chosen": _chosen(base, rows[best], chosen, duration, own=selector is None, randomized=randomized),
@@ -296,6 +301,18 @@ def _evidence(
     plained["warnings"] = warnings_of(plained)
     plained["headline"] = headline(plained)
     return plained
+
+
+def _require_looks(geo: Geo, duration: int, drawn_by: Mapping[str, Any]) -> None:
+    """Refuse interim looks that the readout couldn't give: they count the design's own draws, and need enough of them."""
+    if not drawn_by["randomized"]:
+        raise RefusalError(
+            f"{geo.looks} looks need a design that is drawn at random, {drawn_by['name']} isn't",
+            remedy="choose another selector, such as rerandomized, or leave looks out of [geo]",
+        )
+    count = drawn_by["n_admissible"]
+    if count is not None:
+        require_looks(even_looks(geo.looks, duration), level=geo.level, n_admissible=count["value"])
 
 
 def _chosen(

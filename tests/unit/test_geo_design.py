@@ -447,3 +447,14 @@ def test_help_of_the_commands_lists_them(monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, "geo", "--help")
     assert code == 0
     assert all(name in out for name in ("design", "power", "parity"))
+
+
+def test_looks_that_the_readout_could_not_give_are_refused_before_the_test(tmp_path):
+    """12 markets make 6 pairs, 2 ** 6 = 64 assignments; interim looks count the design's own draws and need thousands."""
+    for folder in ("pairs", "chosen"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(RefusalError, match="64 assignments, interim looks need at least") as refused:
+        design(write_study(tmp_path / "pairs", 'selector = "matched-pairs"\nlooks = 3\n'))
+    assert "look once" in refused.value.remedy
+    with pytest.raises(RefusalError, match="3 looks need a design that is drawn at random"):
+        design(write_study(tmp_path / "chosen", CHOSEN + "looks = 3\n"))
