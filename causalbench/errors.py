@@ -48,6 +48,12 @@ class DataError(CausalbenchError):
     exit_code = 2
 
 
+class GraphError(CausalbenchError):
+    """The graph can't be read, or contradicts itself."""
+
+    exit_code = 2
+
+
 class OutputError(CausalbenchError):
     """The output folder is in use, holds another run, or can't be written."""
 

@@ -39,6 +39,7 @@ FLOORS = (
     ("protocols",),
     ("values",),
     ("numerics",),
+    ("dag",),
     ("artifacts", "catalogue"),
     ("errors",),
 )

@@ -1,0 +1,202 @@
+"""Adjustment sets: which covariates turn an association into an effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+from causalbench.dag.graph import Graph, Nodes
+from causalbench.dag.separation import Question, reachable
+from causalbench.errors import GraphError, require_one_of
+
+Effect = Literal["total", "direct"]
+
+
+def causal_nodes(graph: Graph, exposure: str, outcome: str) -> frozenset[int]:
+    """Return the nodes on directed paths from exposure to outcome, without the exposure."""
+    (x,), (y,) = graph.require((exposure,)), graph.require((outcome,))
+    return frozenset(graph.descendants({x}) & graph.ancestors({y})) - {x}
+
+
+def forbidden_nodes(graph: Graph, exposure: str, outcome: str, effect: Effect = "total") -> frozenset[str]:
+    """Return the nodes that no adjustment set may hold.
+
+    For the total effect the descendants of nodes on directed paths from exposure to outcome (Shpitser, VanderWeele, Robins
+    2010); for the direct effect descendants of the outcome.
+    """
+    return graph.names(i for i in _forbidden(graph, exposure, outcome, effect) if i < len(graph.nodes))
+
+
+def _forbidden(graph: Graph, exposure: str, outcome: str, effect: Effect) -> set[int]:
+    if effect == "direct":
+        return graph.descendants(graph.require((outcome,)))
+    return graph.descendants(causal_nodes(graph, exposure, outcome))
+
+
+def question(
+    graph: Graph,
+    exposure: str,
+    outcome: str,
+    *,
+    effect: Effect = "total",
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+) -> Question:
+    """Write an adjustment problem as one of separation.
+
+    A set is valid iff it holds no forbidden node and separates exposure and outcome in the graph without the first edges of
+    directed paths between them (total), or without the edge between them (direct); van der Zander et al. 2019, theorem 4.6.
+
+    Raises
+    ------
+    GraphError
+        For unknown nodes, one node as both, or ``include`` that can't be adjusted for.
+    """
+    require_one_of("effect", effect, ("total", "direct"))
+    (x,), (y,) = graph.require((exposure,), what="exposure"), graph.require((outcome,), what="outcome")
+    if x == y:
+        raise GraphError(f"{exposure!r} is exposure and outcome", remedy="name two nodes")
+    forbidden = _forbidden(graph, exposure, outcome, effect)
+    held = graph.require(include, what="include") | graph.require(graph.selected)
+    barred = graph.require(exclude, what="exclude") | forbidden | {x, y}
+    if effect == "total":
+        path = causal_nodes(graph, exposure, outcome)
+        cut = frozenset((x, child) for child in graph.children[x] if child in path)
+    else:
+        cut = frozenset({(x, y)}) if y in graph.children[x] else frozenset()
+    wrong = graph.require(include) & (barred | (held - graph.measurable))
+    if wrong:
+        raise GraphError(
+            f"include holds nodes that can't be adjusted for: {', '.join(sorted(graph.names(wrong)))}",
+            remedy="leave out latent nodes, exposure, outcome and what follows from them",
+        )
+    return Question(
+        graph=graph, x=x, y=y, allowed=graph.measurable - frozenset(barred), include=held - frozenset({x, y}), cut=cut
+    )
+
+
+def is_adjustment_set(graph: Graph, exposure: str, outcome: str, covariates: Nodes, effect: Effect = "total") -> bool:
+    """Tell whether adjusting for these covariates identifies the effect, in linear time.
+
+    Examples
+    --------
+    >>> graph = Graph.parse("z -> x ; z -> y ; x -> m -> y")
+    >>> [is_adjustment_set(graph, "x", "y", c) for c in (["z"], [], ["z", "m"])]
+    [True, False, False]
+    """
+    asked = question(graph, exposure, outcome, effect=effect)
+    chosen = graph.group(covariates)
+    if not chosen <= asked.allowed | asked.include:
+        return False
+    return asked.y not in reachable(graph, {asked.x}, chosen | asked.include, cut=asked.cut)
+
+
+def minimal_adjustment_set(
+    graph: Graph,
+    exposure: str,
+    outcome: str,
+    effect: Effect = "total",
+    *,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    costs: Mapping[str, float] | None = None,
+) -> frozenset[str] | None:
+    """Return an adjustment set that no part of is one; None where no set is (van der Zander et al. 2019, section 4.2).
+
+    Parameters
+    ----------
+    graph, exposure, outcome, effect
+        What is asked.
+    include, exclude
+        Nodes that the set must or may not hold.
+    costs
+        What measuring a node costs, 1 where it isn't said: a cheapest set is returned, by a minimum cut. Without it any minimal
+        one is, in linear time.
+
+    Examples
+    --------
+    >>> graph = Graph.parse("a -> x ; a -> b -> y ; x -> y")
+    >>> sorted(minimal_adjustment_set(graph, "x", "y")), sorted(minimal_adjustment_set(graph, "x", "y", costs={"a": 9.0}))
+    (['a'], ['b'])
+    """
+    asked = question(graph, exposure, outcome, effect=effect, include=include, exclude=exclude)
+    found = asked.minimal() if costs is None else _cheapest(asked, costs)
+    return None if found is None else graph.names(found)
+
+
+def minimal_adjustment_sets(
+    graph: Graph,
+    exposure: str,
+    outcome: str,
+    effect: Effect = "total",
+    *,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+) -> Iterator[frozenset[str]]:
+    """Yield every minimal adjustment set, with polynomial delay: take as many as you like.
+
+    Examples
+    --------
+    >>> graph = Graph.parse("a -> x ; a -> b -> y ; x -> y")
+    >>> sorted(map(sorted, minimal_adjustment_sets(graph, "x", "y")))
+    [['a'], ['b']]
+    """
+    asked = question(graph, exposure, outcome, effect=effect, include=include, exclude=exclude)
+    yield from map(graph.names, asked.all_minimal())
+
+
+def canonical_adjustment_set(graph: Graph, exposure: str, outcome: str) -> frozenset[str] | None:
+    """Return the set of all measurable ancestors of exposure and outcome that aren't forbidden, None where no set is valid.
+
+    It is valid whenever any set is (Perkovic et al. 2018, theorem 6).
+    """
+    asked = question(graph, exposure, outcome)
+    found = graph.names((asked.ancestral() & asked.allowed) | asked.include)
+    return found if is_adjustment_set(graph, exposure, outcome, found) else None
+
+
+def optimal_adjustment_set(graph: Graph, exposure: str, outcome: str) -> frozenset[str] | None:
+    """Return the valid set with the smallest asymptotic variance: parents of causal nodes that aren't forbidden.
+
+    Henckel, Perkovic, Maathuis 2022, theorem 3.13 (linear models); Rotnitzky, Smucler 2020 (non-parametric). None where the
+    exposure has no effect to estimate, or the set isn't measured or not valid: with latent nodes no set need be optimal.
+
+    Examples
+    --------
+    >>> sorted(optimal_adjustment_set(Graph.parse("z -> x -> y ; z -> w -> y ; p -> y"), "x", "y"))
+    ['p', 'w']
+    """
+    (x,) = graph.require((exposure,))
+    path = causal_nodes(graph, exposure, outcome)
+    if not path:
+        return None
+    found = {parent for node in path for parent in graph.parents[node]} - graph.descendants(path) - {x}
+    if not found <= graph.measurable:
+        return None
+    names = graph.names(found)
+    return names if is_adjustment_set(graph, exposure, outcome, names) else None
+
+
+def _cheapest(asked: Question, costs: Mapping[str, float]) -> frozenset[int] | None:
+    """Return a separator of smallest total cost, by a minimum cut of the moral graph with its nodes split in two."""
+    import networkx as nx
+
+    graph = asked.graph
+    graph.require(costs, what="costs")
+    if any(not cost >= 0 for cost in costs.values()):
+        raise GraphError("costs must be numbers from 0 up", remedy="correct costs")
+    if asked.minimal() is None:
+        return None
+    among = asked.ancestral() - asked.include
+    flow = nx.DiGraph()
+    for node in sorted(among):
+        free = node in asked.allowed
+        price = {"capacity": float(costs.get(graph.nodes[node], 1.0))} if free else {}
+        flow.add_edge((node, 0), (node, 1), **price)
+    for node in asked.ancestral():
+        family = [p for p in graph.parents[node] if (p, node) not in asked.cut] + [node]
+        members = [member for member in family if member in among]
+        flow.add_edges_from(((a, 1), (b, 0)) for a in members for b in members if a != b)
+    sides = nx.minimum_cut(flow, (asked.x, 1), (asked.y, 0))[1]
+    cut = frozenset(node for node in among if (node, 0) in sides[0] and (node, 1) in sides[1])
+    return cut | asked.include

@@ -1,0 +1,44 @@
+"""Instruments: what moves the exposure and reaches the outcome through it alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from causalbench.dag.adjustment import causal_nodes
+from causalbench.dag.graph import Graph
+from causalbench.dag.separation import Question, reachable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instrument:
+    """A node, and what it has to be conditioned on to be an instrument."""
+
+    node: str
+    given: frozenset[str]
+
+
+def instruments(graph: Graph, exposure: str, outcome: str) -> tuple[Instrument, ...]:
+    """Return every (conditional) instrument with one conditioning set, in the order of the nodes.
+
+    z is one given W iff W separates z from the outcome once the first edges of directed paths from exposure to outcome are gone,
+    leaves z connected to the exposure, and holds nothing that follows from these paths. W is the separator nearest to the
+    outcome, which decides it (van der Zander, Textor, Liskiewicz 2015, sections 3 and 4). Never a latent node, never a
+    descendant of the exposure.
+
+    Examples
+    --------
+    >>> instruments(Graph.parse("z -> x -> y ; u [latent] ; x <- u -> y"), "x", "y")[0].node
+    'z'
+    """
+    (x,), (y,) = graph.require((exposure,)), graph.require((outcome,))
+    path = causal_nodes(graph, exposure, outcome)
+    cut = frozenset((x, child) for child in graph.children[x] if child in path)
+    held = graph.require(graph.selected)
+    allowed = graph.measurable - {x, y} - graph.descendants(path | {y})
+    found = []
+    for z in sorted(graph.measurable - {x, y} - graph.descendants({x}) - held):
+        asked = Question(graph=graph, x=y, y=z, allowed=allowed - {z}, include=held, cut=cut)
+        given = asked.minimal()
+        if given is not None and x in reachable(graph, {z}, given):
+            found.append(Instrument(node=graph.nodes[z], given=graph.names(given)))
+    return tuple(found)
