@@ -241,7 +241,7 @@ def _gml_blocks(text: str) -> Iterator[tuple[str, dict[str, str], int]]:
 
 
 def _from_csv(text: str) -> _Found:
-    """Read an edge list: two columns, a header where the first line says from / to or cause / effect."""
+    """Read an edge list: cause, effect, and ``bidirected`` where neither is; a header is recognised by its words."""
     found = _Found()
     rows = [
         (i, [cell.strip() for cell in row]) for i, row in enumerate(csv.reader(io.StringIO(text)), start=1) if any(row)
@@ -259,7 +259,7 @@ def _from_csv(text: str) -> _Found:
                 remedy="write an edge list with two columns, dagitty text, DOT or GML",
             )
         found.nodes.update({row[0]: None, row[1]: None})
-        both = len(row) > 2 and row[2] in ("<->", "bidirected")
+        both = len(row) > 2 and row[2] == "bidirected"
         (found.bidirected if both else found.edges).append((row[0], row[1]))
     if not rows:
         raise GraphError("the graph is empty", remedy='write edges such as "a -> b"')

@@ -244,11 +244,9 @@ def _directed(graph: Graph, start: int, end: int) -> str:
             if child not in before:
                 before[child] = node
                 waiting.append(child)
-    path: list[int] = []
-    node: int | None = end
-    while node is not None:
-        path.append(node)
-        node = before[node]
+    path = [end]
+    while (earlier := before[path[-1]]) is not None:
+        path.append(earlier)
     return " -> ".join(graph.nodes[i] for i in reversed(path))
 
 

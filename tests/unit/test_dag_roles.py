@@ -1,0 +1,62 @@
+"""Roles of nodes: every witness path is open where it is said to be, and a chosen set is valid."""
+
+from __future__ import annotations
+
+import pytest
+from dag_cases import graphs
+from hypothesis import given, settings
+
+from causalbench import dag
+from causalbench.dag.roles import Advice, Role, audit
+from causalbench.errors import GraphError
+
+
+@given(graphs(most=7))
+@settings(max_examples=200, deadline=None)
+def test_advice_agrees_with_validity(case):
+    graph, x, y = case
+    (a,), (b,) = graph.require((x,)), graph.require((y,))
+    if b not in graph.descendants({a}):
+        with pytest.raises(GraphError):
+            audit(graph, x, y)
+        return
+    found = audit(graph, x, y)
+    sets = list(dag.minimal_adjustment_sets(graph, x, y))
+    assert (found.answer == "impossible") == (not sets)
+    assert (found.answer == "nothing needed") == (frozenset() in sets)
+    for verdict in found.verdicts:
+        if verdict.advice is Advice.MUST:
+            assert all(verdict.node in one for one in sets)
+        elif verdict.advice is Advice.MUST_NOT and verdict.role is not Role.INSTRUMENT:
+            assert verdict.node not in (found.minimal or ())
+            if sets:
+                assert not dag.is_adjustment_set(graph, x, y, found.minimal | {verdict.node})
+        elif found.minimal is not None:
+            assert dag.is_adjustment_set(graph, x, y, found.minimal | {verdict.node})
+        for step in verdict.path.replace("<->", "|").replace("->", "|").replace("<-", "|").split("|"):
+            assert not step.strip() or step.strip() in graph.nodes
+
+
+def test_impossible_names_the_open_path_and_the_cheapest_fix():
+    graph = dag.Graph.parse("z -> x -> m -> y ; u [latent] ; u -> x ; u -> y")
+    found = audit(graph, "x", "y")
+    assert found.answer == "impossible"
+    assert found.open_path == "x <- u -> y"
+    assert found.repair.measure == ("u",)
+    assert found.repair.instruments == ("z",)
+    assert found.repair.front_door == ("m",)
+
+
+def test_a_bidirected_edge_has_nothing_to_measure():
+    found = audit(dag.Graph.parse("x -> y ; x <-> y"), "x", "y")
+    assert found.open_path == "x <-> y"
+    assert found.repair.measure == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("y -> x", "comes before"), ("x -> a ; b -> y", "no directed path"), ("x -> y ; x [latent]", "is latent")],
+)
+def test_questions_without_sense(text, words):
+    with pytest.raises(GraphError, match=words):
+        audit(dag.Graph.parse(text), "x", "y")
