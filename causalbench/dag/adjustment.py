@@ -24,13 +24,9 @@ def forbidden_nodes(graph: Graph, exposure: str, outcome: str, effect: Effect = 
     For the total effect the descendants of nodes on directed paths from exposure to outcome (Shpitser, VanderWeele, Robins
     2010); for the direct effect descendants of the outcome.
     """
-    return graph.names(i for i in _forbidden(graph, exposure, outcome, effect) if i < len(graph.nodes))
-
-
-def _forbidden(graph: Graph, exposure: str, outcome: str, effect: Effect) -> set[int]:
-    if effect == "direct":
-        return graph.descendants(graph.require((outcome,)))
-    return graph.descendants(causal_nodes(graph, exposure, outcome))
+    (y,) = graph.require((outcome,))
+    start = frozenset({y}) if effect == "direct" else causal_nodes(graph, exposure, outcome)
+    return graph.names(i for i in graph.descendants(start) if i < len(graph.nodes))
 
 
 def question(
@@ -56,14 +52,11 @@ def question(
     (x,), (y,) = graph.require((exposure,), what="exposure"), graph.require((outcome,), what="outcome")
     if x == y:
         raise GraphError(f"{exposure!r} is exposure and outcome", remedy="name two nodes")
-    forbidden = _forbidden(graph, exposure, outcome, effect)
+    path = causal_nodes(graph, exposure, outcome) if effect == "total" else frozenset()
+    forbidden = graph.descendants(path if effect == "total" else {y})
     held = graph.require(include, what="include") | graph.require(graph.selected)
     barred = graph.require(exclude, what="exclude") | forbidden | {x, y}
-    if effect == "total":
-        path = causal_nodes(graph, exposure, outcome)
-        cut = frozenset((x, child) for child in graph.children[x] if child in path)
-    else:
-        cut = frozenset({(x, y)}) if y in graph.children[x] else frozenset()
+    cut = {x: path & frozenset(graph.children[x]) if effect == "total" else frozenset({y})}
     wrong = graph.require(include) & (barred | (held - graph.measurable))
     if wrong:
         raise GraphError(
@@ -194,8 +187,7 @@ def _cheapest(asked: Question, costs: Mapping[str, float]) -> frozenset[int] | N
         price = {"capacity": float(costs.get(graph.nodes[node], 1.0))} if free else {}
         flow.add_edge((node, 0), (node, 1), **price)
     for node in asked.ancestral():
-        family = [p for p in graph.parents[node] if (p, node) not in asked.cut] + [node]
-        members = [member for member in family if member in among]
+        members = [member for member in asked.family(node) if member in among]
         flow.add_edges_from(((a, 1), (b, 0)) for a in members for b in members if a != b)
     sides = nx.minimum_cut(flow, (asked.x, 1), (asked.y, 0))[1]
     cut = frozenset(node for node in among if (node, 0) in sides[0] and (node, 1) in sides[1])

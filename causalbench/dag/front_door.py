@@ -28,7 +28,7 @@ def front_door_sets(graph: Graph, exposure: str, outcome: str) -> Iterator[froze
     (x,), (y,) = graph.require((exposure,)), graph.require((outcome,))
     if y not in graph.descendants({x}):
         raise GraphError(f"there is no directed path from {exposure!r} to {outcome!r}", remedy="check the edges")
-    leaving = frozenset((x, child) for child in graph.children[x])
+    leaving = {x: frozenset(graph.children[x])}
     behind = reachable(graph, {x}, (), cut=leaving)
     free = graph.measurable - {x, y} - behind
     branches: list[tuple[frozenset[int], frozenset[int]]] = [(frozenset(), free)]
@@ -51,7 +51,7 @@ def _largest(graph: Graph, x: int, y: int, allowed: frozenset[int]) -> frozenset
     A node with such a path while the edges out of all are cut keeps it when fewer are, so it goes.
     """
     while True:
-        leaving = frozenset((node, child) for node in allowed for child in graph.children[node])
+        leaving = {node: frozenset(graph.children[node]) for node in allowed}
         touched = reachable(graph, {y}, {x}, cut=leaving)
         kept = frozenset(allowed - touched)
         if kept == allowed:

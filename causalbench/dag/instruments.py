@@ -32,7 +32,7 @@ def instruments(graph: Graph, exposure: str, outcome: str) -> tuple[Instrument, 
     """
     (x,), (y,) = graph.require((exposure,)), graph.require((outcome,))
     path = causal_nodes(graph, exposure, outcome)
-    cut = frozenset((x, child) for child in graph.children[x] if child in path)
+    cut = {x: path & frozenset(graph.children[x])}
     held = graph.require(graph.selected)
     allowed = graph.measurable - {x, y} - graph.descendants(path | {y})
     found = []

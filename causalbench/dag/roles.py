@@ -163,7 +163,7 @@ def _judge(
             return _verdict(node, Advice.MUST, Role.CONFOUNDER, "no valid set does without it", joined)
         return _verdict(node, Advice.MAY, Role.CONFOUNDER, "it blocks this path; another set may do so too", joined)
     if before_x and not near_y:
-        path = open_path(graph, v, asked.x, (), cut=frozenset()) or ""
+        path = open_path(graph, v, asked.x, ()) or ""
         if minimal is None:
             why = "it moves the exposure alone: adjusting for it amplifies the bias that stays"
             return _verdict(node, Advice.MUST_NOT, Role.INSTRUMENT, why, path)
@@ -172,7 +172,7 @@ def _judge(
         path = open_path(graph, v, asked.y, (), cut=asked.cut) or ""
         return _verdict(node, Advice.MAY, Role.PRECISION, "not needed, but it makes the estimate more precise", path)
     if v in graph.descendants({asked.x}):
-        path = open_path(graph, asked.x, v, (), cut=frozenset()) or ""
+        path = open_path(graph, asked.x, v, ()) or ""
         return _verdict(
             node, Advice.MAY, Role.AFTER_EXPOSURE, "valid, but it follows from the exposure: leave it out", path
         )

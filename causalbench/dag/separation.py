@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from causalbench.dag.graph import Graph, Nodes
 from causalbench.errors import GraphError
+
+Cut = Mapping[int, Collection[int]]
+"""Edges left out: from each node those to some of its children."""
+
+NO_CUT: Cut = {}
 
 
 def d_separated(graph: Graph, x: Nodes, y: Nodes, given: Nodes = ()) -> bool:
@@ -33,9 +38,7 @@ def d_separated(graph: Graph, x: Nodes, y: Nodes, given: Nodes = ()) -> bool:
     return reachable(graph, left, held).isdisjoint(right)
 
 
-def reachable(
-    graph: Graph, start: Iterable[int], held: Collection[int], *, cut: Collection[tuple[int, int]] = ()
-) -> set[int]:
+def reachable(graph: Graph, start: Iterable[int], held: Collection[int], *, cut: Cut = NO_CUT) -> set[int]:
     """Return the nodes that some open path leads to, leaving out the edges of ``cut``; held nodes themselves aren't listed.
 
     A path runs on from a node that isn't held to its parents where it came from a child, and to its children always; at a node
@@ -49,12 +52,13 @@ def reachable(
         node, came_up = waiting.pop()
         if (came_up and node not in held) or (not came_up and node in opened):
             for parent in parents[node]:
-                if parent not in up and (parent, node) not in cut:
+                if parent not in up and not (parent in cut and node in cut[parent]):
                     up.add(parent)
                     waiting.append((parent, True))
         if node not in held:
+            gone = cut.get(node, ())
             for child in children[node]:
-                if child not in down and (node, child) not in cut:
+                if child not in down and child not in gone:
                     down.add(child)
                     waiting.append((child, False))
     return (up | down) - set(held)
@@ -66,7 +70,7 @@ def open_path(
     y: int,
     held: Collection[int],
     *,
-    cut: Collection[tuple[int, int]] = (),
+    cut: Cut = NO_CUT,
     through: int | None = None,
 ) -> str | None:
     """Return a shortest open path between two nodes, written with arrows; None where all are blocked.
@@ -85,9 +89,9 @@ def open_path(
         steps = []
         if (came_up and node not in held) or (not came_up and node in opened):
             turns = turned or (not came_up and node not in closed)
-            steps += [(parent, True, turns) for parent in graph.parents[node] if (parent, node) not in cut]
+            steps += [(p, True, turns) for p in graph.parents[node] if not (p in cut and node in cut[p])]
         if node not in held:
-            steps += [(child, False, turned) for child in graph.children[node] if (node, child) not in cut]
+            steps += [(child, False, turned) for child in graph.children[node] if child not in cut.get(node, ())]
         for step in steps:
             if step not in before and step[0] != x:
                 before[step] = state
@@ -111,13 +115,13 @@ def _written(
     return text.replace(" <- * -> ", " <-> ")
 
 
-def _ancestors_without(graph: Graph, nodes: Iterable[int], cut: Collection[tuple[int, int]]) -> set[int]:
+def _ancestors_without(graph: Graph, nodes: Iterable[int], cut: Cut) -> set[int]:
     seen = set(nodes)
     waiting = list(seen)
     while waiting:
         node = waiting.pop()
         for parent in graph.parents[node]:
-            if parent not in seen and (parent, node) not in cut:
+            if parent not in seen and not (parent in cut and node in cut[parent]):
                 seen.add(parent)
                 waiting.append(parent)
     return seen
@@ -136,11 +140,16 @@ class Question:
     y: int
     allowed: frozenset[int]
     include: frozenset[int] = frozenset()
-    cut: frozenset[tuple[int, int]] = frozenset()
+    cut: Cut = field(default_factory=dict)
 
     def ancestral(self) -> set[int]:
         """Return the nodes of the moral graph."""
         return _ancestors_without(self.graph, {self.x, self.y} | self.include, self.cut)
+
+    def family(self, node: int) -> list[int]:
+        """Return a node with its parents, less those whose edge is cut."""
+        cut = self.cut
+        return [p for p in self.graph.parents[node] if not (p in cut and node in cut[p])] + [node]
 
     def minimal(self) -> frozenset[int] | None:
         """Return one minimal separator in linear time, the nearest one to x; None where there is none.
@@ -165,17 +174,16 @@ class Question:
             node = waiting.pop()
             if node in walls and node != start:
                 continue
-            found = [parent for parent in parents[node] if (parent, node) not in cut]
-            for child in children[node]:
-                if child in among and (node, child) not in cut:
-                    found.append(child)
-                    if child not in married:
-                        married.add(child)
-                        found += [parent for parent in parents[child] if (parent, child) not in cut]
-            for other in found:
-                if other not in seen and other in among:
-                    seen.add(other)
-                    waiting.append(other)
+            gone = cut.get(node, ())
+            families = [
+                child for child in children[node] if child in among and child not in married and child not in gone
+            ]
+            married.update(families)
+            for member in (node, *families):
+                for other in (member, *parents[member]):
+                    if other not in seen and other in among and not (other in cut and member in cut[other]):
+                        seen.add(other)
+                        waiting.append(other)
         return seen
 
     def all_minimal(self) -> Iterator[frozenset[int]]:
@@ -207,7 +215,7 @@ class _Moral:
         place = {node: i for i, node in enumerate(order)}
         near = [0] * len(order)
         for node in among:
-            family = [p for p in asked.graph.parents[node] if (p, node) not in asked.cut] + [node]
+            family = asked.family(node)
             bits = sum(1 << place[member] for member in family if member in place)
             for member in family:
                 if member in place:
