@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from causalbench.data.cross_section import CrossSection
     from causalbench.data.moments import CohortMoments
     from causalbench.data.panel import Panel
     from causalbench.errors import CausalbenchError
     from causalbench.facade import CausalImpact
-    from causalbench.study import Study
+    from causalbench.study import ComparisonStudy, Study, load_study
     from causalbench.values import Estimate, Readout
     from causalbench.workflow.estimate import estimate
     from causalbench.workflow.readout import load_panel, readout
@@ -22,12 +23,15 @@ _HOMES = {
     "CausalImpact": "causalbench.facade",
     "CausalbenchError": "causalbench.errors",
     "CohortMoments": "causalbench.data.moments",
+    "ComparisonStudy": "causalbench.study",
+    "CrossSection": "causalbench.data.cross_section",
     "Estimate": "causalbench.values",
     "Panel": "causalbench.data.panel",
     "Readout": "causalbench.values",
     "Study": "causalbench.study",
     "estimate": "causalbench.workflow.estimate",
     "load_panel": "causalbench.workflow.readout",
+    "load_study": "causalbench.study",
     "readout": "causalbench.workflow.readout",
 }
 
@@ -35,12 +39,15 @@ __all__ = [
     "CausalImpact",
     "CausalbenchError",
     "CohortMoments",
+    "ComparisonStudy",
+    "CrossSection",
     "Estimate",
     "Panel",
     "Readout",
     "Study",
     "estimate",
     "load_panel",
+    "load_study",
     "readout",
 ]
 

@@ -77,6 +77,9 @@ class Requirements:
         Whether missing cells may stay (``on_missing = "keep"``).
     moments
         Whether ``fit`` also takes the cohort moments of a balanced panel without covariates and weights.
+    shape
+        Which data it takes: a ``panel`` of units over periods, or a ``cross-section`` of units that are compared once, of
+        which only ``min_control``, ``weights`` and ``clusters`` are asked here.
     """
 
     min_control: int
@@ -90,6 +93,7 @@ class Requirements:
     cost: bool = False
     missing_cells: bool = False
     moments: bool = False
+    shape: Literal["panel", "cross-section"] = "panel"
 
 
 class Estimator(Protocol[D]):
@@ -202,8 +206,19 @@ class Inference(Protocol[D]):
         ...
 
 
+def shape_of(member: object) -> str:
+    """Return which data a check is about: its ``shape``, ``panel`` where it declares none.
+
+    Examples
+    --------
+    >>> shape_of(object())
+    'panel'
+    """
+    return str(getattr(member, "shape", "panel"))
+
+
 class Check(Protocol[D]):
-    """Answers one question about an assumption."""
+    """Answers one question about an assumption; one about a cross-section has a class attribute ``shape`` that says so."""
 
     question: ClassVar[str]
 

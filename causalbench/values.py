@@ -103,6 +103,10 @@ class EffectPath:
         object.__setattr__(self, "effect", frozen_array(self.observed - self.counterfactual))
 
 
+NO_PATH = EffectPath(periods=(), observed=np.empty(0), counterfactual=np.empty(0))
+"""The path of a comparison at one time."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EventStudy:
     """Effects by event time, all measured against one common reference period before the launch.
@@ -220,7 +224,7 @@ class Posterior:
 class Estimand:
     """What is estimated: for whom, when, in which units and with which weights."""
 
-    kind: Literal["att"]
+    kind: Literal["att", "ate"]
     population: str
     weighting: Literal["unit", "population"]
     window: str
@@ -440,7 +444,10 @@ class MethodCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Readout:
-    """Everything that a run found. ``evidence.json`` is :meth:`to_dict`, and pages and figures read only that."""
+    """Everything that a run found. ``evidence.json`` is :meth:`to_dict`, and pages and figures read only that.
+
+    ``graph`` is the verdict on every node of the study's causal graph, by metric; None for a study without one.
+    """
 
     study: Mapping[str, Any]
     audits: Mapping[str, Audit]
@@ -449,6 +456,7 @@ class Readout:
     methods: tuple[MethodCard, ...]
     headline: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    graph: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evidence as plain JSON values."""

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from causalbench.artifacts import digest, plain
 from causalbench.errors import DataError, StudyError, nearest
 from causalbench.study.problems import at, problem_of, relevant
-from causalbench.study.tables import About, Contradiction, Data, Metric, Run, Table, some
+from causalbench.study.tables import About, Contradiction, Metric, Run, Table, some
 
 
 class StudyFile(Table):
@@ -21,7 +21,6 @@ class StudyFile(Table):
     tables: ClassVar[Mapping[str, type[BaseModel]]]
 
     study: About
-    data: Data
     metric: Annotated[tuple[Metric, ...], AfterValidator(some)]
     run: Run = Run()
     folder: Path = Field(default=Path(), exclude=True)

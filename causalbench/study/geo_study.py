@@ -233,6 +233,7 @@ class GeoStudy(StudyFile):
         "run": Run,
     }
 
+    data: Data
     geo: Geo
     method: Method = Method(name="synthetic-control", options={"fixed_effects": "unit"})
 

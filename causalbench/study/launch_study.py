@@ -13,6 +13,7 @@ from causalbench.study.tables import (
     About,
     Contradiction,
     Data,
+    Key,
     Method,
     Metric,
     Moment,
@@ -40,6 +41,8 @@ class Launch(Table):
 class Study(StudyFile):
     """A whole study file of a launch.
 
+    ``dag`` names a file beside the study that holds the causal graph.
+
     Examples
     --------
     >>> study = Study.from_mapping({
@@ -60,10 +63,13 @@ class Study(StudyFile):
         "launch": Launch,
         "method": Method,
         "run": Run,
+        "dag": Key,
     }
 
+    data: Data
     launch: Launch
     method: Method
+    dag: Name | None = None
 
     @classmethod
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[Contradiction]:

@@ -11,10 +11,20 @@ from pydantic import BaseModel
 
 from causalbench.catalogue import Catalogue
 from causalbench.errors import StudyError, nearest
+from causalbench.study.tables import Key
 
 
-def method_problems(method: Mapping[str, Any], text: str) -> Iterator[str]:
-    """Check names and options of the method, which only the method itself knows; imports nothing but that method."""
+def shape_of_method(name: Any) -> str | None:
+    """Return which data a method takes, ``panel`` or ``cross-section``; None for what is no method's name."""
+    estimators = Catalogue("causalbench.estimators", "method")
+    return str(estimators.load(name).requires.shape) if name in estimators.names() else None
+
+
+def method_problems(method: Mapping[str, Any], text: str, *, shape: str = "panel") -> Iterator[str]:
+    """Check names and options of the method, which only the method itself knows; imports nothing but that method.
+
+    ``shape`` is that of the study's data, see :class:`causalbench.protocols.Requirements`.
+    """
     estimators = Catalogue("causalbench.estimators", "method")
     inferences = Catalogue("causalbench.inference", "inference", "[method.inference_options]")
     name, inference = method.get("name"), method.get("inference")
@@ -27,6 +37,10 @@ def method_problems(method: Mapping[str, Any], text: str) -> Iterator[str]:
     if name not in estimators.names():
         hint = nearest(name, estimators.names())
         yield f"[method] name{line} = {name!r} doesn't exist{hint}; there are: {', '.join(estimators.names())}"
+        return
+    if shape_of_method(name) != shape:
+        wrong = "compares units at one time: leave out [data] period" if shape == "panel" else "needs [data] period"
+        yield f"[method] name{line} = {name!r} {wrong}"
         return
     allowed = estimators.load(name).inferences
     if isinstance(inference, str) and inference not in allowed:
@@ -82,7 +96,8 @@ def problem_of(error: Mapping[str, Any], text: str, tables: Mapping[str, type[Ba
     keys = tuple(str(part) for part in location if not isinstance(part, int))
     depth, several, model = _table_of(location, tables)
     head = ".".join(keys[:depth])
-    table = f"[[{head}]]" if several else f"[{head}]" if keys else "study"
+    plain = tables.get(head) is Key
+    table = head if plain else f"[[{head}]]" if several else f"[{head}]" if keys else "study"
     key = f"{table} {'.'.join(keys[depth:])}" if keys[depth:] else table
     occurrence = next((part for part in location if isinstance(part, int)), 0) if several else 0
     line = at(text, keys, occurrence)

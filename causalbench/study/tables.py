@@ -23,6 +23,10 @@ class Table(BaseModel):
         return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
+class Key(BaseModel):
+    """Stands for a key above all tables: text, no table."""
+
+
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"\S")]
 
 

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from causalbench.artifacts import plain
 from causalbench.data.audit import OnMissing, audit, audit_moments, recount
+from causalbench.data.cross_section import CrossSection
 from causalbench.data.moments import CohortMoments
 from causalbench.data.panel import Panel
 from causalbench.errors import RefusalError, StudyError
-from causalbench.estimators import CATALOGUE as ESTIMATORS
-from causalbench.inference import CATALOGUE as INFERENCES
-from causalbench.protocols import Estimator, Inference
-from causalbench.study import LEVEL_RULE, Metric, Study
+from causalbench.protocols import Estimator
+from causalbench.study import Metric, Study
 from causalbench.values import Audit, Estimand, Estimate, Fit, Uncertainty
+from causalbench.workflow.comparison import answer_cross_section
+from causalbench.workflow.method import (
+    Chosen,
+    choose_inference,
+    create_estimator,
+    generator,
+    require_level,
+    require_shape,
+)
 from causalbench.workflow.reading import read_moments, read_panel, suits_moments
+
+__all__ = [
+    "Answer",
+    "answer",
+    "answer_study",
+    "create_estimator",
+    "estimate",
+    "estimate_study",
+    "generator",
+    "prepare_study",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,7 +50,7 @@ class Answer:
 
 
 def estimate(
-    data: Panel | CohortMoments,
+    data: Panel | CohortMoments | CrossSection,
     method: str,
     *,
     inference: str | None = None,
@@ -49,7 +65,8 @@ def estimate(
     Parameters
     ----------
     data
-        Outcome and treatment by unit and period; or their moments by cohort, for methods that need no more.
+        Outcome and treatment by unit and period; or their moments by cohort, for methods that need no more; or units that
+        are compared once.
     method
         Name of an estimator, such as ``did`` or ``synthetic-control``.
     inference
@@ -69,7 +86,7 @@ def estimate(
     Returns
     -------
     Estimate
-        ``value`` is the average effect per treated unit and period.
+        ``value`` is the average effect per treated unit and period; per unit for a comparison at one time.
 
     Raises
     ------
@@ -86,6 +103,18 @@ def estimate(
     >>> round(result.value, 2), result.detail["rank"]
     (-19.51, 3)
     """
+    if isinstance(data, CrossSection):
+        if on_missing != "error":
+            raise StudyError(["on_missing is for panels: CrossSection.from_table drops units itself"], where="estimate")
+        return answer_cross_section(
+            data,
+            method,
+            inference=inference,
+            inference_options=inference_options,
+            level=level,
+            seed=seed,
+            options=options,
+        ).estimate
     if isinstance(data, CohortMoments):
         return _estimate_moments(
             data,
@@ -120,9 +149,9 @@ def answer(
     options: Mapping[str, Any] | None = None,
 ) -> Answer:
     """Audit, fit and infer; see :func:`estimate` for the parameters."""
-    _require_level(level)
+    require_level(level)
     estimator, used, record = _prepare(panel, method, on_missing, options, seed)
-    chosen = _chosen(estimator, used, method, inference, inference_options)
+    chosen = choose_inference(estimator, used, method, inference, inference_options)
     result = _infer(estimator, used, record, method=method, inference=chosen, level=level, seed=seed)
     return Answer(estimate=result, audit=record, panel=used, estimator=estimator)
 
@@ -138,9 +167,10 @@ def _estimate_moments(
     options: Mapping[str, Any] | None,
 ) -> Estimate:
     """Audit, fit and infer from cohort moments, which hold no unit."""
-    _require_level(level)
+    require_level(level)
     estimator: Estimator[Any] = create_estimator(method, options, seed=seed)
-    chosen = _chosen(estimator, moments, method, inference, inference_options)
+    require_shape(estimator, "panel", method=method)
+    chosen = choose_inference(estimator, moments, method, inference, inference_options)
     if not estimator.requires.moments or chosen.name != "cluster":
         raise RefusalError(
             f"{method} with {chosen.name} inference needs every unit, cohort moments don't hold them",
@@ -157,7 +187,7 @@ def _infer(
     record: Audit,
     *,
     method: str,
-    inference: _Chosen,
+    inference: Chosen,
     level: float,
     seed: int,
 ) -> Estimate:
@@ -167,43 +197,6 @@ def _infer(
     handling = tuple(f"{f.code}: {f.message}; {f.action}" for f in record.findings if f.severity == "warning")
     uncertainty = replace(uncertainty, warnings=handling + uncertainty.warnings)
     return _compose(data, fit, uncertainty, method=method, inference=inference)
-
-
-def _require_level(level: float) -> None:
-    if not 0.5 < level < 1:
-        raise StudyError([f"level: {LEVEL_RULE}, found {level}"], where="estimate")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Chosen:
-    """An inference with its name."""
-
-    name: str
-    member: Inference[Any]
-
-
-def _chosen(
-    estimator: Estimator[Any], data: Any, method: str, name: str | None, options: Mapping[str, Any] | None
-) -> _Chosen:
-    """Build the inference that was asked for, or the one that the estimator's rule names."""
-    if options and name is None:
-        raise StudyError(["options of an inference need its name: set inference"], where="estimate")
-    chosen, allowed = name or estimator.default_inference(data), estimator.inferences
-    member = INFERENCES.create(chosen, options)
-    if chosen not in allowed:
-        raise StudyError(
-            [f"inference {chosen!r} doesn't go with {method}; allowed: {', '.join(allowed)}"], where="estimate"
-        )
-    return _Chosen(name=chosen, member=member)
-
-
-def create_estimator(method: str, options: Mapping[str, Any] | None, *, seed: int) -> Estimator[Any]:
-    """Build an estimator from its options; one that draws gets the run's seed, which is no option of its own."""
-    if "seed" in (options or {}):
-        raise StudyError(["option 'seed' belongs to the run: set seed under [run], or --seed"], where="estimate")
-    made: Any = ESTIMATORS.create(method, options)
-    estimator: Estimator[Any] = replace(made, seed=seed) if hasattr(made, "seed") else made
-    return estimator
 
 
 def prepare_study(study: Study, metric: Metric) -> tuple[Estimator[Panel], Panel, Audit]:
@@ -216,6 +209,7 @@ def _prepare(
     panel: Panel, method: str, on_missing: OnMissing, options: Mapping[str, Any] | None, seed: int
 ) -> tuple[Estimator[Panel], Panel, Audit]:
     estimator: Estimator[Panel] = create_estimator(method, options, seed=seed)
+    require_shape(estimator, "panel", method=method)
     used, record = audit(estimator.sample(panel), estimator.requires, method=method, on_missing=on_missing)
     again = estimator.sample(used)  # a repair of the audit may have taken a unit's last period to compare with
     if again is not used:
@@ -253,14 +247,8 @@ def estimate_study(study: Study, metric: Metric) -> Estimate:
     )
 
 
-def generator(seed: int, *task: str) -> np.random.Generator:
-    """Return the random generator of one task: the same whichever worker runs it and in which order."""
-    key = hashlib.sha256("\x1f".join(task).encode()).digest()
-    return np.random.default_rng([seed, int.from_bytes(key[:8], "big")])
-
-
 def _compose(
-    data: Panel | CohortMoments, fit: Fit, uncertainty: Uncertainty, *, method: str, inference: _Chosen
+    data: Panel | CohortMoments, fit: Fit, uncertainty: Uncertainty, *, method: str, inference: Chosen
 ) -> Estimate:
     weighted = isinstance(data, Panel) and data.weights is not None
     n_cells = data.n_treated_cells if fit.n_cells is None else fit.n_cells

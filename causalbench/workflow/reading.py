@@ -8,6 +8,7 @@ import narwhals as nw
 
 from causalbench.data import sources
 from causalbench.data.assembly import assemble
+from causalbench.data.cross_section import CrossSection, Roles, read
 from causalbench.data.engine_moments import cohort_moments
 from causalbench.data.launch import LaunchRule
 from causalbench.data.moments import CohortMoments
@@ -16,7 +17,7 @@ from causalbench.data.outcome import Reading
 from causalbench.data.panel import Panel
 from causalbench.data.reduce import Columns
 from causalbench.data.sources import Source
-from causalbench.study import Data, GeoStudy, Metric, Study
+from causalbench.study import ComparisonStudy, Data, GeoStudy, Metric, Study
 
 _ROWS_IN_MEMORY = 5_000_000
 """Tables with more rows are summed in their engine where the method can do with cohort moments."""
@@ -110,6 +111,31 @@ def read_moments(study: Study, metric: Metric) -> CohortMoments:
         reading=asked.reading,
         on_missing="drop_unit" if rule == "drop_unit" else "error",
     )
+
+
+def open_rows(study: ComparisonStudy) -> Source:
+    """Open the table of a comparison at one time; nothing is read yet."""
+    data, unit = study.data, study.data.unit or ""
+    if data.sql is not None:
+        return sources.from_sql(data.sql, folder=study.folder, unit=unit, period="")
+    path = study.folder / str(data.source)
+    return sources.from_file(path, folder=study.folder, unit=unit, period="")
+
+
+def read_cross_section(study: ComparisonStudy, metric: Metric, *, covariates: tuple[str, ...]) -> CrossSection:
+    """Read one metric of a comparison's table, with the covariates that were chosen."""
+    data = study.data
+    roles = Roles(
+        outcome=metric.column,
+        treatment=study.launch.treatment,
+        covariates=covariates,
+        before=data.before,
+        weights=data.weights,
+        cluster=data.cluster,
+        unit=data.unit,
+    )
+    values = read(open_rows(study), roles, metric=metric.name, on_missing=data.on_missing)
+    return CrossSection(**values, additive=metric.aggregate == "sum")
 
 
 def suits_moments(study: Study, metric: Metric) -> bool:

@@ -13,7 +13,7 @@ from causalbench.decision.headline import headline
 from causalbench.errors import DataError, RefusalError
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.inference import CATALOGUE as INFERENCES
-from causalbench.protocols import Estimator
+from causalbench.protocols import Estimator, shape_of
 from causalbench.study import Study
 from causalbench.values import Audit, CheckResult, Estimate, MethodCard, Readout
 from causalbench.workflow.estimate import Answer, answer_study, generator, prepare_study
@@ -95,6 +95,8 @@ def run_checks(answer: Answer, *, seed: int, leave_out: Sequence[str] = ()) -> t
         if name in leave_out:
             continue
         check = CHECKS.create(name)
+        if shape_of(check) != "panel":
+            continue
         rng = generator(seed, answer.estimate.metric, "check", name)
         try:
             results.append(check.run(answer.estimator, answer.panel, answer.estimate, rng=rng))

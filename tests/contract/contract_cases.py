@@ -69,7 +69,9 @@ def needs_columns(method: str) -> bool:
 
 # Methods whose units come in clusters that no panel here has, and whose inferences need them.
 NEED_CLUSTERS = {"trimmed-match"}
-METHODS = [method for method in ESTIMATORS.names() if not needs_columns(method)]
+# Methods that compare units once, on data of another shape: held in tests/unit and tests/reference.
+AT_ONE_TIME = {method for method in ESTIMATORS.names() if ESTIMATORS.load(method).requires.shape == "cross-section"}
+METHODS = [method for method in ESTIMATORS.names() if not needs_columns(method) and method not in AT_ONE_TIME]
 
 
 def variants(name: str, room: Catalogue = ESTIMATORS) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from contract_cases import (
+    AT_ONE_TIME,
     CASES,
     FEELS_LEVELS,
     FEELS_PERIOD_EFFECTS,
@@ -299,7 +300,11 @@ def test_default_inference_is_one_of_the_method(estimator: Estimator[Panel], pan
 
 def test_cases_cover_the_whole_catalogue() -> None:
     assert {case.method for case in CASES} == set(METHODS)
-    assert set(ESTIMATORS.names()) - set(METHODS) == {"triple-differences", *NEED_CLUSTERS}  # held in tests/unit
+    assert set(ESTIMATORS.names()) - set(METHODS) == {
+        "triple-differences",
+        *NEED_CLUSTERS,
+        *AT_ONE_TIME,
+    }  # held in tests/unit
     assert {(c.method, c.inference) for c in CASES} >= {("did", "cluster"), ("synthetic-control", "conformal")}
     assert Did() in [ESTIMATORS.create(case.method, case.options) for case in CASES]
     assert SyntheticControl(fixed_effects="unit") in [ESTIMATORS.create(case.method, case.options) for case in CASES]

@@ -63,7 +63,11 @@ CHOICES: dict[str, tuple[dict[str, Any], ...]] = {
 # Triple differences need a column that says who is eligible, and are simulated with their own tests.
 # So are those that weigh units by their size, or take pairs: the panels here have neither (test_geo_estimators.py).
 ELSEWHERE = {"triple-differences", "geo-based-regression", "trimmed-match"}
-METHODS = [method for method in ESTIMATORS.names() if method not in ELSEWHERE]
+METHODS = [
+    method
+    for method in ESTIMATORS.names()
+    if method not in ELSEWHERE and ESTIMATORS.load(method).requires.shape == "panel"
+]
 CASES = [
     (method, inference, options)
     for method in METHODS
