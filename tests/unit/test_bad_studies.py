@@ -74,12 +74,12 @@ WRONG = {
     "unknown table": (
         GOOD + "[methods]\n",
         [
-            "[methods] (line 16) is not a key (did you mean 'method'?); allowed here: data, launch, method, metric, run, study"
+            "[methods] (line 16) is not a key (did you mean 'method'?); allowed here: dag, data, launch, method, metric, run, study"
         ],
     ),
     "key outside every table": (
         'dag = "graph.dag"\n' + GOOD,
-        ["[dag] (line 1) is not a key; allowed here: data, launch, method, metric, run, study"],
+        ["[dag] (line 1) is not a key; allowed here: dag, data, launch, method, metric, run, study"],
     ),
     "key of the second metric": (
         edited("[launch]", '[[metric]]\nname = "visits"\ncolumn = "V"\nrol = "driver"\n[launch]'),
