@@ -196,17 +196,17 @@ def _after_cause(graph: Graph, asked: Question, v: int) -> Finding:
     x, y = asked.x, asked.y
     path = causal_nodes(graph, graph.nodes[x], graph.nodes[y])
     if v in path:
-        shown = _directed(graph, x, v) + _directed(graph, v, y).removeprefix(graph.nodes[v])
+        shown = directed_path(graph, x, v) + directed_path(graph, v, y).removeprefix(graph.nodes[v])
         return Role.MEDIATOR, "it carries part of the effect, which adjusting would take away", shown
     if v in graph.descendants({y}):
         return (
             Role.AFTER_OUTCOME,
             "it follows from the outcome, so adjusting selects on the answer",
-            _directed(graph, y, v),
+            directed_path(graph, y, v),
         )
     if v in graph.descendants(path):
         through = next(m for m in sorted(path) if v in graph.descendants({m}))
-        shown = _directed(graph, x, through) + _directed(graph, through, v).removeprefix(graph.nodes[through])
+        shown = directed_path(graph, x, through) + directed_path(graph, through, v).removeprefix(graph.nodes[through])
         return Role.AFTER_MEDIATOR, "it follows from a node that carries the effect", shown
     return _NOTHING
 
@@ -233,8 +233,8 @@ def _biasing(graph: Graph, asked: Question, v: int, minimal: frozenset[str] | No
     return Role.M_BIAS, "adjusting for it opens this path, which is blocked without it", opened
 
 
-def _directed(graph: Graph, start: int, end: int) -> str:
-    """Write a shortest directed path."""
+def directed_path(graph: Graph, start: int, end: int) -> str:
+    """Write a shortest directed path between two nodes, the second of which descends from the first."""
     before: dict[int, int | None] = {start: None}
     waiting = [start]
     for node in waiting:
@@ -257,11 +257,17 @@ def _unblockable(graph: Graph, asked: Question) -> str:
 
 
 def _repair(graph: Graph, exposure: str, outcome: str) -> Repair:
-    """Find the fewest latent nodes whose measurement makes adjustment possible, instruments, and a front door."""
-    measured = Graph(edges=graph.edges, nodes=graph.nodes, bidirected=graph.bidirected, selected=graph.selected)
-    costs = {name: 1.0 if name in graph.latents else 0.0 for name in graph.nodes}
+    """Find the fewest unmeasured causes whose measurement makes adjustment possible, instruments, and a front door."""
+    hidden = {f"the common cause of {one} and {other}": (one, other) for one, other in graph.bidirected}
+    measured = Graph(
+        edges=(*graph.edges, *((name, end) for name, ends in hidden.items() for end in ends)),
+        nodes=(*graph.nodes, *hidden),
+        selected=graph.selected,
+    )
+    unmeasured = graph.latents | hidden.keys()
+    costs = {name: 1.0 if name in unmeasured else 0.0 for name in measured.nodes}
     cheapest = minimal_adjustment_set(measured, exposure, outcome, costs=costs)
-    missing = () if cheapest is None else tuple(sorted(cheapest & graph.latents))
+    missing = () if cheapest is None else tuple(sorted(cheapest & unmeasured))
     front = next(front_door_sets(graph, exposure, outcome), None)
     return Repair(
         measure=missing,

@@ -47,10 +47,10 @@ def test_impossible_names_the_open_path_and_the_cheapest_fix():
     assert found.repair.front_door == ("m",)
 
 
-def test_a_bidirected_edge_has_nothing_to_measure():
+def test_what_a_bidirected_edge_stands_for_could_be_measured():
     found = audit(dag.Graph.parse("x -> y ; x <-> y"), "x", "y")
     assert found.open_path == "x <-> y"
-    assert found.repair.measure == ()
+    assert found.repair.measure == ("the common cause of x and y",)
 
 
 @pytest.mark.parametrize(
