@@ -21,6 +21,7 @@ class StudyFile(Table):
     tables: ClassVar[Mapping[str, type[BaseModel]]]
 
     study: About
+    data: Table
     metric: Annotated[tuple[Metric, ...], AfterValidator(some)]
     run: Run = Run()
     folder: Path = Field(default=Path(), exclude=True)

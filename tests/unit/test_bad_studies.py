@@ -78,9 +78,10 @@ WRONG = {
         ],
     ),
     "key outside every table": (
-        'dag = "graph.dag"\n' + GOOD,
-        ["[dag] (line 1) is not a key; allowed here: dag, data, launch, method, metric, run, study"],
+        'dga = "graph.dag"\n' + GOOD,
+        ["[dga] (line 1) is not a key (did you mean 'dag'?); allowed here: dag, data, launch, method, metric, run, study"],
     ),
+    "graph that isn't text": ("dag = 3\n" + GOOD, ["dag (line 1): Input should be a valid string, found 3"]),
     "key of the second metric": (
         edited("[launch]", '[[metric]]\nname = "visits"\ncolumn = "V"\nrol = "driver"\n[launch]'),
         [f"[[metric]] rol (line 14) is not a key (did you mean 'role'?); allowed here: {METRIC_KEYS}"],
