@@ -35,7 +35,7 @@ class CrossSection:
         Shape (n, k), known before the treatment; and their names. A text column became one column of 0 and 1 per level but
         the first, named ``column=level``.
     before
-        The outcome before the treatment, shape (n,), where it was measured: for differences.
+        The outcome before the treatment, shape (n,), where it was measured: for differences. It may be a covariate as well.
     weights
         Sampling weight of each unit, shape (n,), positive; None: all count the same.
     cluster
@@ -201,6 +201,22 @@ class CrossSection:
             cluster=None if self.cluster is None else tuple(self.cluster[i] for i in rows.tolist()),
         )
 
+    def before_treatment(self) -> Self | None:
+        """Return the same units with the outcome before the treatment in place of the outcome; None where it isn't known.
+
+        A covariate that is that outcome itself is left out: it would explain it away.
+        """
+        if self.before is None:
+            return None
+        kept = [i for i in range(len(self.names)) if not np.array_equal(self.covariates[:, i], self.before)]
+        return replace(
+            self,
+            outcome=self.before,
+            before=None,
+            covariates=self.covariates[:, kept],
+            names=tuple(self.names[i] for i in kept),
+        )
+
     def column(self, name: str) -> FloatArray:
         """Return one covariate by name, shape (n,)."""
         if name not in self.names:
@@ -225,15 +241,21 @@ class Roles:
     unit: str | None = None
 
     def __post_init__(self) -> None:
-        used = self.columns()
+        used = [name for name in self.columns() if name != self.before]
+        if self.before is not None:
+            used += [self.before] * (1 + (self.before in self._single()))  # it may be a covariate as well
         twice = sorted({name for name in used if used.count(name) > 1})
         if twice:
             raise DataError(f"columns have two roles: {listing(map(repr, twice))}", remedy="name each column once")
 
     def columns(self) -> tuple[str, ...]:
-        """Return every column in use."""
-        single = (self.outcome, self.treatment, self.before, self.weights, self.cluster, self.unit)
-        return (*(name for name in single if name is not None), *self.covariates)
+        """Return every column in use; one that is both a covariate and the outcome before stands once."""
+        before = () if self.before is None or self.before in self.covariates else (self.before,)
+        return (*self._single(), *before, *self.covariates)
+
+    def _single(self) -> tuple[str, ...]:
+        single = (self.outcome, self.treatment, self.weights, self.cluster, self.unit)
+        return tuple(name for name in single if name is not None)
 
 
 def read(source: Source, roles: Roles, *, metric: str, on_missing: OnMissing) -> dict[str, Any]:

@@ -79,7 +79,9 @@ WRONG = {
     ),
     "key outside every table": (
         'dga = "graph.dag"\n' + GOOD,
-        ["[dga] (line 1) is not a key (did you mean 'dag'?); allowed here: dag, data, launch, method, metric, run, study"],
+        [
+            "[dga] (line 1) is not a key (did you mean 'dag'?); allowed here: dag, data, launch, method, metric, run, study"
+        ],
     ),
     "graph that isn't text": ("dag = 3\n" + GOOD, ["dag (line 1): Input should be a valid string, found 3"]),
     "key of the second metric": (

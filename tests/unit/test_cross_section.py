@@ -88,3 +88,21 @@ def test_what_would_make_the_answer_wrong_is_refused(changes, roles, words):
 def test_an_empty_table_is_refused():
     with pytest.raises(DataError, match="has no rows"):
         CrossSection.from_table(table().iloc[:0], **ROLES)
+
+
+def test_outcome_before_may_be_a_covariate_and_does_not_explain_itself():
+    people = CrossSection.from_table(
+        table(), outcome="y", treatment="d", covariates=["age", "before"], before="before", unit="id"
+    )
+    assert people.names == ("age", "before")
+    earlier = people.before_treatment()
+    assert earlier.names == ("age",)
+    assert earlier.outcome.tolist() == [0.0, 1.0, 1.0, 2.0]
+    assert earlier.before is None
+    assert CrossSection.from_table(table(), outcome="y", treatment="d").before_treatment() is None
+
+
+@pytest.mark.parametrize("before", ["y", "d", "id"])
+def test_outcome_before_has_no_other_role(before):
+    with pytest.raises(DataError, match=f"columns have two roles: '{before}'"):
+        CrossSection.from_table(table(), outcome="y", treatment="d", before=before, unit="id")
