@@ -12,7 +12,7 @@ from causalbench.catalogue import Catalogue
 from causalbench.cli.console import AsJson, Out, StudyPath, explained_wait, names, options, print_json, tell
 
 if TYPE_CHECKING:
-    from causalbench.study import GeoStudy
+    from causalbench.study import ComparisonStudy, GeoStudy
     from causalbench.values import Audit
 
 _METHODS = ", ".join(Catalogue("causalbench.estimators", "method").names())
@@ -43,12 +43,15 @@ def new(
 
 def check(study: StudyPath, as_json: AsJson = False) -> None:
     """Check a study file and audit its data; estimate nothing."""
-    from causalbench.study import GeoStudy, load_study
+    from causalbench.study import ComparisonStudy, GeoStudy, load_study
     from causalbench.workflow.readout import check_study
 
     loaded = load_study(study)
     if isinstance(loaded, GeoStudy):
         _check_geo(loaded, as_json=as_json)
+        return
+    if isinstance(loaded, ComparisonStudy):
+        _check_comparison(loaded, as_json=as_json)
         return
     audits = check_study(loaded)
     if as_json:
@@ -77,10 +80,12 @@ def run(
 
 def estimate(
     method: Annotated[str, typer.Argument(metavar="METHOD", help=f"One of: {_METHODS}.")],
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file, long form.")],
-    unit: Annotated[str, typer.Option(help="Column of units.")],
-    period: Annotated[str, typer.Option(help="Column of periods.")],
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file, long form; one row per unit for adjustment.")
+    ],
     outcome: Annotated[str, typer.Option(help="Column of the outcome.")],
+    unit: Annotated[str | None, typer.Option(help="Column of units; methods over periods need it.")] = None,
+    period: Annotated[str | None, typer.Option(help="Column of periods; methods over periods need it.")] = None,
     treated: Annotated[str | None, typer.Option(help="Treated units, comma separated; goes with --start.")] = None,
     start: Annotated[str | None, typer.Option(help="First treated period.")] = None,
     cohort: Annotated[str | None, typer.Option(help="Column with each unit's first treated period.")] = None,
@@ -90,7 +95,13 @@ def estimate(
     inference_option: Annotated[
         list[str] | None, typer.Option(help="Option of the inference as key=value; repeatable.")
     ] = None,
-    covariates: Annotated[str | None, typer.Option(help="Columns that trends may depend on, comma separated.")] = None,
+    covariates: Annotated[str | None, typer.Option(help="Columns to adjust for, comma separated.")] = None,
+    dag: Annotated[
+        Path | None, typer.Option(help="File with the causal graph, which judges covariates or chooses them.")
+    ] = None,
+    before: Annotated[
+        str | None, typer.Option(help="Column of the outcome before the treatment; for methods at one time.")
+    ] = None,
     weights: Annotated[str | None, typer.Option(help="Column of unit sizes: the effect per head of them.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Column of clusters that hold several units.")] = None,
     cost: Annotated[str | None, typer.Option(help="Column of spend, for the incremental return.")] = None,
@@ -107,8 +118,7 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """Estimate one effect on one table."""
-    from causalbench.study import Study
-    from causalbench.workflow.estimate import estimate_study
+    from causalbench.workflow.request import estimate_request
 
     data = {
         "source": table.name,
@@ -116,6 +126,7 @@ def estimate(
         "period": period,
         "on_missing": on_missing,
         "covariates": names(covariates),
+        "before": before,
         "weights": weights,
         "cluster": cluster,
         "cost": cost,
@@ -123,29 +134,22 @@ def estimate(
         "decimal": decimal,
         "thousands": thousands,
     }
-    metric = {"name": outcome, "column": outcome, "denominator": denominator, "transform": transform}
-    launch = {"units": names(treated), "start": start, "cohort": cohort, "treatment": treatment}
-    chosen = {
-        "name": method,
-        "inference": inference,
-        "level": level,
-        "options": options(option or [], flag="--option"),
-        "inference_options": options(inference_option or [], flag="--inference-option"),
-    }
-    study = Study.from_mapping(
-        {
-            "study": {"name": "estimate", "question": f"effect on {outcome}"},
-            "data": {key: value for key, value in data.items() if value is not None},
-            "metric": [{key: value for key, value in metric.items() if value is not None}],
-            "launch": {key: value for key, value in launch.items() if value is not None},
-            "method": {key: value for key, value in chosen.items() if value is not None},
-            "run": {"seed": seed},
+    asked: dict[str, dict[str, Any]] = {
+        "study": {"name": "estimate", "question": f"effect on {outcome}"},
+        "data": data,
+        "metric": {"name": outcome, "column": outcome, "denominator": denominator, "transform": transform},
+        "launch": {"units": names(treated), "start": start, "cohort": cohort, "treatment": treatment},
+        "method": {
+            "name": method,
+            "inference": inference,
+            "level": level,
+            "options": options(option or [], flag="--option"),
+            "inference_options": options(inference_option or [], flag="--inference-option"),
         },
-        folder=table.parent,
-        where="command line",
-    )
+        "run": {"seed": seed},
+    }
     with explained_wait():
-        result = estimate_study(study, study.metric[0]).to_dict()
+        result = estimate_request(asked, dag=dag, folder=table.parent).to_dict()
     if as_json:
         print_json(result)
     else:
@@ -182,6 +186,26 @@ def _check_geo(study: GeoStudy, *, as_json: bool) -> None:
         typer.echo(f"  {finding.severity} {finding.code}: {finding.message}; {finding.action}")
     if found["rules"]:
         typer.echo(f"rules that can hold together: {'; '.join(found['rules'])}")
+
+
+def _check_comparison(study: ComparisonStudy, *, as_json: bool) -> None:
+    from causalbench.workflow.comparison_readout import check_comparison
+
+    found = check_comparison(study)
+    if as_json:
+        audits = {metric: audit for metric, (audit, _) in found.items()}
+        graphs = {metric: choice.graph for metric, (_, choice) in found.items()}
+        print_json({"study": study.to_dict(), "audits": audits, "graph": graphs if study.dag else None})
+        return
+    typer.echo(f"{study.study.name}: the study file is valid, the data fit {study.method.name}")
+    for metric, (audit, choice) in found.items():
+        seen = audit.coverage
+        typer.echo(f"{metric}: {seen['treated_units_used']} treated and {seen['control_units_used']} control units")
+        typer.echo(
+            f"  covariates{' by the graph' if choice.by_graph else ''}: {', '.join(choice.covariates) or 'none'}"
+        )
+        for finding in audit.findings:
+            typer.echo(f"  {finding.severity} {finding.code}: {finding.message}; {finding.action}")
 
 
 def _say_audit(metric: str, audit: Audit) -> None:

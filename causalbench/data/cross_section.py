@@ -201,22 +201,6 @@ class CrossSection:
             cluster=None if self.cluster is None else tuple(self.cluster[i] for i in rows.tolist()),
         )
 
-    def before_treatment(self) -> Self | None:
-        """Return the same units with the outcome before the treatment in place of the outcome; None where it isn't known.
-
-        A covariate that is that outcome itself is left out: it would explain it away.
-        """
-        if self.before is None:
-            return None
-        kept = [i for i in range(len(self.names)) if not np.array_equal(self.covariates[:, i], self.before)]
-        return replace(
-            self,
-            outcome=self.before,
-            before=None,
-            covariates=self.covariates[:, kept],
-            names=tuple(self.names[i] for i in kept),
-        )
-
     def column(self, name: str) -> FloatArray:
         """Return one covariate by name, shape (n,)."""
         if name not in self.names:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from causalbench.artifacts import plain
-from causalbench.study import Study
+from causalbench.study import ComparisonStudy, Study
 from causalbench.values import CheckResult, Estimate, Interval
 from causalbench.wording import interval_text, number
 
@@ -18,7 +18,7 @@ _HOW_CHOSEN = {
 }
 
 
-def headline(study: Study, estimate: Estimate, checks: Iterable[CheckResult]) -> dict[str, Any]:
+def headline(study: Study | ComparisonStudy, estimate: Estimate, checks: Iterable[CheckResult]) -> dict[str, Any]:
     """Return verdict, sentence, reason and reservations for the first success metric."""
     verdict = _verdict(estimate)
     doubts = [check for check in checks if check.verdict in ("fail", "review")]

@@ -78,6 +78,8 @@ def _section(
         "checks": evidence["checks"][metric],
         "audit": audit,
         "rollout": rollout.describe(estimate, audit["launches"]),
+        "refused": evidence["headline"]["verdict"] == "not credible" and metric == evidence["headline"]["metric"],
+        "graph": (evidence["graph"] or {}).get(metric),
         "weighting": _weighting(evidence, estimate),
         "chosen": _chosen(evidence, estimate),
         "rows": list(rows)[:_ROWS],
@@ -104,7 +106,8 @@ def _weighting(evidence: Mapping[str, Any], estimate: Mapping[str, Any]) -> str:
 def _chosen(evidence: Mapping[str, Any], estimate: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name what was chosen: estimator, inference, options and columns, whoever chose them."""
     data, options = evidence["study"]["data"], evidence["provenance"]["options"]
-    columns = {"covariates": data["covariates"], "cluster": data["cluster"]}
+    covariates = estimate["detail"].get("covariates", data["covariates"])
+    columns = {"covariates": covariates, "cluster": data["cluster"]}
     inference = {"inference": estimate["inference"], **estimate["inference_options"]}
     named = [*{"estimator": estimate["estimator"], **options}.items(), *inference.items(), *columns.items()]
     texts = [(key, ", ".join(map(str, value)) if isinstance(value, list) else value) for key, value in named]

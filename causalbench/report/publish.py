@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from causalbench.artifacts import EVIDENCE, require_free, run_folder
 from causalbench.report import notebook, page
-from causalbench.study import Study
+from causalbench.study import Study, load_finished
 from causalbench.workflow.readout import readout
 
 Replace = Literal["nothing", "same study", "any run"]
@@ -59,13 +59,13 @@ def run(path: Path, *, out: Path | None = None, replace: Replace = "nothing", te
     CausalbenchError
         For whatever is wrong; nothing is published then and what was there stays.
     """
-    study = Study.load(path)
+    study = load_finished(path)
     return publish(
         path,
         study.study.name,
         lambda: readout(study, tell=tell),
         write=page.write,
-        template="launch_readout",
+        template="launch_readout" if isinstance(study, Study) else "confounders",
         out=out,
         replace=replace,
         tell=tell,

@@ -12,18 +12,15 @@ def estimate_text(estimate: Mapping[str, Any]) -> str:
     """Write one estimate as a few aligned lines."""
     detail, interval, tail = estimate["detail"], estimate["interval"], estimate["posterior_tail"]
     by_cohort = "group_time" in detail or "aggregates" in detail
-    after = "each from its launch on" if by_cohort else f"{estimate['n_post']} periods"
-    before = f"{counted(estimate['n_pre'], 'period')} before the {'first ' if by_cohort else ''}launch"
+    over, compared = _one_time(estimate) if not estimate["n_post"] else _over_periods(estimate, by_cohort=by_cohort)
     rows = [
         ("effect", f"{number(estimate['value'])} {estimate['estimand']['units']}"),
         (interval_name(estimate).partition(" of ")[0], interval_text(interval)),
         ("p-value", number(estimate["p_value"])) if tail is None else ("posterior tail", number(tail)),
         ("standard error", number(estimate["std_error"])) if estimate["std_error"] is not None else None,
         ("relative", percent(detail["relative"], sign=True)) if detail["relative"] is not None else None,
-        ("total", f"{number(detail['incremental'])} over {estimate['n_treated']} treated, {after}")
-        if detail["incremental"] is not None
-        else None,
-        ("compared with", f"{estimate['n_control']} control units{' never treated' if by_cohort else ''}, {before}"),
+        ("total", f"{number(detail['incremental'])} over {over}") if detail["incremental"] is not None else None,
+        ("compared with", compared),
         *_rollout(detail),
         *(("warning", warning) for warning in estimate["warnings"]),
     ]
@@ -31,6 +28,23 @@ def estimate_text(estimate: Mapping[str, Any]) -> str:
     width = max(len(label) for label, _ in shown)
     lines = [f"{estimate['estimator']} with {estimate['inference']} inference, {estimate['estimand']['window']}"]
     return "\n".join(lines + [f"  {label:<{width}}  {text}" for label, text in shown])
+
+
+def _over_periods(estimate: Mapping[str, Any], *, by_cohort: bool) -> tuple[str, str]:
+    """Say what the total is over, and what the treated are compared with."""
+    after = "each from its launch on" if by_cohort else f"{estimate['n_post']} periods"
+    before = f"{counted(estimate['n_pre'], 'period')} before the {'first ' if by_cohort else ''}launch"
+    never = " never treated" if by_cohort else ""
+    return (
+        f"{estimate['n_treated']} treated, {after}",
+        f"{estimate['n_control']} control units{never}, {before}",
+    )
+
+
+def _one_time(estimate: Mapping[str, Any]) -> tuple[str, str]:
+    covariates = ", ".join(estimate["detail"]["covariates"])
+    adjusted = f", adjusted for {covariates}" if covariates else ", adjusted for nothing"
+    return estimate["estimand"]["population"], f"{estimate['n_control']} control units{adjusted}"
 
 
 def _rollout(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

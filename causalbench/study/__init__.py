@@ -2,7 +2,7 @@
 
 from causalbench.study.comparison_study import ComparisonStudy
 from causalbench.study.geo_study import GeoStudy
-from causalbench.study.kinds import AnyStudy, load_study, open_study
+from causalbench.study.kinds import AnyStudy, load_finished, load_study, open_study
 from causalbench.study.launch_study import Study
 from causalbench.study.tables import LEVEL_RULE, About, Data, Metric
 
@@ -15,6 +15,7 @@ __all__ = [
     "GeoStudy",
     "Metric",
     "Study",
+    "load_finished",
     "load_study",
     "open_study",
 ]

@@ -25,13 +25,23 @@ def load_study(path: str | Path) -> AnyStudy:
     StudyError
         With every problem at once.
     """
+    return kind_of(_values(path)).load(path)
+
+
+def load_finished(path: str | Path) -> Study | ComparisonStudy:
+    """Read a study of something that has happened; one of a geo experiment is refused, with what it is for."""
+    kind = kind_of(_values(path))
+    return ComparisonStudy.load(path) if kind is ComparisonStudy else Study.load(path)
+
+
+def _values(path: str | Path) -> dict[str, Any]:
+    """Read the keys of a file; none where it can't be read, which is said where it is read in earnest."""
     path = Path(path)
     file = path / "study.toml" if path.is_dir() else path
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
-        values = {}  # what is wrong with the file is said where it is read in earnest
-    return kind_of(values).load(path)
+        return {}
 
 
 open_study = load_study

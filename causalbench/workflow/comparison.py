@@ -87,6 +87,7 @@ def _compose(
         "incremental": fit.effect * n_affected if data.additive and not weighted else None,
         "relative": fit.effect / without if without is not None and without > 0 else None,
         "counterfactual_mean": without,
+        "covariates": list(data.names),
         **fit.diagnostics,
         **uncertainty.detail,
     }

@@ -10,12 +10,14 @@ from causalbench.checks import CATALOGUE as CHECKS
 from causalbench.data.datasets import study_path
 from causalbench.data.panel import Panel
 from causalbench.decision.headline import headline
-from causalbench.errors import DataError, RefusalError
+from causalbench.errors import DataError, RefusalError, StudyError
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.inference import CATALOGUE as INFERENCES
 from causalbench.protocols import Estimator, shape_of
-from causalbench.study import Study
+from causalbench.study import ComparisonStudy, Study, load_finished
 from causalbench.values import Audit, CheckResult, Estimate, MethodCard, Readout
+from causalbench.workflow.check_order import refused, worst_first
+from causalbench.workflow.comparison_readout import readout_comparison
 from causalbench.workflow.estimate import Answer, answer_study, generator, prepare_study
 from causalbench.workflow.provenance import python_version, versions
 from causalbench.workflow.reading import read_panel
@@ -31,7 +33,9 @@ def load_panel(name: str) -> Panel:
     >>> len(panel.units), len(panel.periods), panel.treated_units
     (40, 105, ('chicago', 'portland'))
     """
-    study = Study.load(study_path(name))
+    study = load_finished(study_path(name))
+    if isinstance(study, ComparisonStudy):
+        raise StudyError([f"dataset {name!r} compares units at one time, so it is no panel"], where="load_panel")
     return read_panel(study, study.metric[0])
 
 
@@ -40,13 +44,13 @@ def check_study(study: Study) -> dict[str, Audit]:
     return {metric.name: prepare_study(study, metric)[2] for metric in study.metric}
 
 
-def readout(study: Study, *, tell: Callable[[str], None] = lambda _: None) -> Readout:
+def readout(study: Study | ComparisonStudy, *, tell: Callable[[str], None] = lambda _: None) -> Readout:
     """Answer a study: audit, estimate, checks and headline for every metric.
 
     Parameters
     ----------
     study
-        A loaded study; see :meth:`Study.load`.
+        A loaded study, of a launch or of a comparison at one time; see :func:`causalbench.load_study`.
     tell
         Called with one line at the start of every stage.
 
@@ -68,6 +72,8 @@ def readout(study: Study, *, tell: Callable[[str], None] = lambda _: None) -> Re
     >>> found.headline["verdict"]
     'shown'
     """
+    if isinstance(study, ComparisonStudy):
+        return readout_comparison(study, tell=tell)
     answers: dict[str, Answer] = {}
     checks: dict[str, tuple[CheckResult, ...]] = {}
     for metric in study.metric:
@@ -90,7 +96,7 @@ def readout(study: Study, *, tell: Callable[[str], None] = lambda _: None) -> Re
 
 def run_checks(answer: Answer, *, seed: int, leave_out: Sequence[str] = ()) -> tuple[CheckResult, ...]:
     """Run every check whose question arises, the worst verdicts first; ``leave_out`` names checks that aren't asked."""
-    results = []
+    results: list[CheckResult | None] = []
     for name in CHECKS.names():
         if name in leave_out:
             continue
@@ -101,17 +107,8 @@ def run_checks(answer: Answer, *, seed: int, leave_out: Sequence[str] = ()) -> t
         try:
             results.append(check.run(answer.estimator, answer.panel, answer.estimate, rng=rng))
         except (DataError, RefusalError) as refusal:
-            results.append(_refused(name, check.question, refusal))
-    worst_first = ("fail", "review", "not_evaluable", "pass")
-    arising = [result for result in results if result is not None]
-    return tuple(sorted(arising, key=lambda result: worst_first.index(result.verdict)))
-
-
-def _refused(name: str, question: str, refusal: DataError | RefusalError) -> CheckResult:
-    """Return what is left of a check whose own fits are refused; the estimate stands, and it counts as no pass."""
-    remedy = refusal.remedy[:1].upper() + refusal.remedy[1:] + "." if refusal.remedy else "Look at the other checks."
-    reason = f"The check can't be worked out here: {refusal.message}."
-    return CheckResult(name=name, question=question, verdict="not_evaluable", reason=reason, remedy=remedy)
+            results.append(refused(name, check.question, refusal))
+    return worst_first(results)
 
 
 def _cards(estimates: list[Estimate]) -> tuple[MethodCard, ...]:

@@ -58,6 +58,7 @@ DATA_KEYS = (
 )
 METRIC_KEYS = "aggregate, column, denominator, name, role, scale, transform"
 RULES = "'error', 'drop_unit', 'drop_period', 'zero', 'impute' or 'keep'"
+TABLES = "dag, data, launch, method, metric, run, study"
 LAUNCH_KEYS = "align, anticipation, assignment, cohort, end, start, treatment, units"
 WRONG = {
     "unknown key": (
@@ -73,9 +74,7 @@ WRONG = {
     ),
     "unknown table": (
         GOOD + "[methods]\n",
-        [
-            "[methods] (line 16) is not a key (did you mean 'method'?); allowed here: dag, data, launch, method, metric, run, study"
-        ],
+        [f"[methods] (line 16) is not a key (did you mean 'method'?); allowed here: {TABLES}"],
     ),
     "key outside every table": (
         'dga = "graph.dag"\n' + GOOD,

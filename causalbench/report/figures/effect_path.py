@@ -42,10 +42,10 @@ _APART = "; the picture by time since the launch takes them apart"
 def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
     """Draw observed and counterfactual path, and below it their difference with the set of effects.
 
-    None where there are bands by period: the picture with bands shows the same and more.
+    None where there are bands by period: the picture with bands shows the same and more. None for a comparison at one time.
     """
     estimate = find_estimate(evidence, metric)
-    if estimate["path_bands"] is not None:
+    if estimate["path_bands"] is not None or not estimate["path"]["periods"]:
         return None
     path, start = estimate["path"], estimate["n_pre"]
     x = positions(path["periods"])
