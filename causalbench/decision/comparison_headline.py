@@ -9,15 +9,18 @@ from causalbench.decision.headline import headline
 from causalbench.study import ComparisonStudy
 from causalbench.values import CheckResult, Estimate
 
-DECISIVE = ("overlap", "negative-control-outcome")
-"""Checks without which there is no headline: whoever fails them compares what can't be compared."""
+DECISIVE = {
+    "overlap": "Too few units of the other group are like those that the effect is about.",
+    "negative-control-outcome": "The method finds an effect on the outcome before the treatment, where there can be none.",
+}
+"""Checks without which there is no headline, and what it means that one fails: it compares what can't be compared."""
 
 
 def comparison_headline(study: ComparisonStudy, estimate: Estimate, checks: Iterable[CheckResult]) -> dict[str, Any]:
     """Return verdict, sentence, reason and reservations for the first success metric.
 
-    Where a check of :data:`DECISIVE` fails, the verdict is ``not credible`` and the sentence claims no effect and names no
-    number, unless the study's ``[method] override`` gives a reason; then the headline is the usual one with that reason above.
+    Where a check of :data:`DECISIVE` fails, the verdict is ``not credible`` and nothing in the headline claims an effect or names
+    a number, unless the study's ``[method] override`` gives a reason; then the headline is the usual one with that reason above.
     """
     checks = tuple(checks)
     broken = [check for check in checks if check.name in DECISIVE and check.verdict == "fail"]
@@ -33,6 +36,9 @@ def comparison_headline(study: ComparisonStudy, estimate: Estimate, checks: Iter
         "verdict": "not credible",
         "sentence": f"Not credible: these data can't say whether there is an effect on {estimate.metric}.",
         "answer": f"No effect is claimed, because {fails}.",
-        "why": " ".join(check.reason for check in broken),
+        "why": " ".join(DECISIVE[check.name] for check in broken),
+        "reservations": [
+            {**doubt, "reason": "The table of checks says more."} for doubt in found["reservations"]
+        ],
         "override": None,
     }
