@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from causalbench.dag.budget import Deadline
 from causalbench.dag.graph import Graph, Nodes
 from causalbench.dag.projection import Mixed, project
 from causalbench.errors import GraphError
@@ -74,10 +75,14 @@ class Hedge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identification:
-    """Either the functional that equals ``P(outcome | do(exposure))``, or the hedge that rules every functional out."""
+    """Either the functional that equals ``P(outcome | do(exposure))``, or the hedge that rules every functional out.
+
+    Neither, and not ``complete``, where time ran out before the answer.
+    """
 
     functional: AnyTerm | None
     hedge: Hedge | None
+    complete: bool = True
 
     @property
     def identified(self) -> bool:
@@ -85,10 +90,11 @@ class Identification:
         return self.functional is not None
 
 
-def identify(graph: Graph, exposure: Nodes, outcome: Nodes) -> Identification:
+def identify(graph: Graph, exposure: Nodes, outcome: Nodes, *, seconds: float | None = None) -> Identification:
     """Decide whether an interventional distribution is identified, and write it down (Shpitser, Pearl 2006, figure 3, ID).
 
-    Complete: where it answers no, no method can do without a further assumption. Selection isn't taken into account.
+    Complete: where it answers no, no method can do without a further assumption. Selection isn't taken into account. After some
+    ``seconds`` it gives up, which the answer says.
 
     Raises
     ------
@@ -108,11 +114,18 @@ def identify(graph: Graph, exposure: Nodes, outcome: Nodes) -> Identification:
         wrong = graph.names((x & y) | ((x | y) - graph.measurable))
         raise GraphError(f"can't be asked about: {', '.join(sorted(wrong))}", remedy="name measured nodes, each once")
     mixed = project(graph)
-    solver = _Solver(names=graph.nodes, order=mixed.order)
-    found = solver.solve(y, x, _Joint(), mixed)
+    solver = _Solver(names=graph.nodes, order=mixed.order, deadline=Deadline.after(seconds))
+    try:
+        found = solver.solve(y, x, _Joint(), mixed)
+    except (_OutOfTimeError, RecursionError):
+        return Identification(functional=None, hedge=None, complete=False)
     if isinstance(found, Hedge):
         return Identification(functional=None, hedge=found)
     return Identification(functional=found, hedge=None)
+
+
+class _OutOfTimeError(Exception):
+    """The deadline passed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +139,7 @@ class _Joint:
 class _Solver:
     names: tuple[str, ...]
     order: tuple[int, ...]
+    deadline: Deadline
 
     def solve(self, y: frozenset[int], x: frozenset[int], joint: _Joint, graph: Mixed) -> AnyTerm | Hedge:
         """Apply the first of ID's seven lines that fits."""
@@ -193,6 +207,8 @@ class _Solver:
         return Marginal(over=names, body=term)
 
     def _names(self, nodes: Iterable[int]) -> tuple[str, ...]:
+        if self.deadline.passed:
+            raise _OutOfTimeError
         chosen = frozenset(nodes)
         return tuple(self.names[node] for node in self.order if node in chosen)
 

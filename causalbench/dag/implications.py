@@ -41,3 +41,42 @@ def implied_independences(graph: Graph) -> Iterator[Independence]:
         asked = Question(graph=graph, x=x, y=y, allowed=graph.measurable - {x, y}, include=held)
         for given in asked.all_minimal():
             yield Independence(x=graph.nodes[x], y=graph.nodes[y], given=graph.names(given))
+
+
+def missing_edges(graph: Graph) -> Iterator[Independence]:
+    """Yield one independence for every two measured nodes without an edge between them that some set separates.
+
+    Together they are what the graph claims about pairs; each needs one test. Linear time per pair.
+
+    Examples
+    --------
+    >>> [str(claim) for claim in missing_edges(Graph.parse("a -> b ; a -> c ; b -> d ; c -> d"))]
+    ['a is independent of d given b, c', 'b is independent of c given a']
+    """
+    held = graph.require(graph.selected)
+    measured = sorted(graph.measurable - held)
+    for x, y in combinations(measured, 2):
+        if y in graph.children[x] or x in graph.children[y]:
+            continue
+        given = Question(graph=graph, x=x, y=y, allowed=graph.measurable - {x, y}, include=held).minimal()
+        if given is not None:
+            yield Independence(x=graph.nodes[x], y=graph.nodes[y], given=graph.names(given))
+
+
+def local_independences(graph: Graph) -> Iterator[Independence]:
+    """Yield the local Markov condition pair by pair: each node is independent of what it doesn't cause, given its causes.
+
+    Nothing where a node is latent, an edge bidirected or the sample selected: there the condition doesn't hold.
+
+    Examples
+    --------
+    >>> [str(claim) for claim in local_independences(Graph.parse("a -> b -> c"))]
+    ['c is independent of a given b']
+    """
+    if graph.latents or graph.bidirected or graph.selected:
+        return
+    for node in range(len(graph.nodes)):
+        causes = frozenset(graph.parents[node])
+        given = graph.names(causes)
+        for other in sorted(set(range(len(graph.nodes))) - graph.descendants({node}) - causes):
+            yield Independence(x=graph.nodes[node], y=graph.nodes[other], given=given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from causalbench.dag.adjustment import causal_nodes
@@ -30,15 +31,18 @@ def instruments(graph: Graph, exposure: str, outcome: str) -> tuple[Instrument, 
     >>> instruments(Graph.parse("z -> x -> y ; u [latent] ; x <- u -> y"), "x", "y")[0].node
     'z'
     """
+    return tuple(each_instrument(graph, exposure, outcome))
+
+
+def each_instrument(graph: Graph, exposure: str, outcome: str) -> Iterator[Instrument]:
+    """Yield what :func:`instruments` returns, in linear time each."""
     (x,), (y,) = graph.require((exposure,)), graph.require((outcome,))
     path = causal_nodes(graph, exposure, outcome)
     cut = {x: path & frozenset(graph.children[x])}
     held = graph.require(graph.selected)
     allowed = graph.measurable - {x, y} - graph.descendants(path | {y})
-    found = []
     for z in sorted(graph.measurable - {x, y} - graph.descendants({x}) - held):
         asked = Question(graph=graph, x=y, y=z, allowed=allowed - {z}, include=held, cut=cut)
         given = asked.minimal()
         if given is not None and x in reachable(graph, {z}, given):
-            found.append(Instrument(node=graph.nodes[z], given=graph.names(given)))
-    return tuple(found)
+            yield Instrument(node=graph.nodes[z], given=graph.names(given))

@@ -12,9 +12,10 @@ from causalbench.dag.adjustment import (
     optimal_adjustment_set,
     question,
 )
+from causalbench.dag.budget import Deadline, take
 from causalbench.dag.front_door import front_door_sets
 from causalbench.dag.graph import Graph
-from causalbench.dag.instruments import instruments
+from causalbench.dag.instruments import each_instrument
 from causalbench.dag.separation import Question, open_path, reachable
 from causalbench.errors import GraphError
 
@@ -76,6 +77,8 @@ class Audit:
         A path that nothing measured can block, where adjustment is impossible.
     repair
         What to do then.
+    complete
+        Whether every node was judged and every repair looked for within the budget.
     """
 
     exposure: str
@@ -86,13 +89,15 @@ class Audit:
     verdicts: tuple[Verdict, ...]
     open_path: str | None
     repair: Repair | None
+    complete: bool = True
 
 
-def audit(graph: Graph, exposure: str, outcome: str) -> Audit:
+def audit(graph: Graph, exposure: str, outcome: str, *, seconds: float | None = None) -> Audit:
     """Say of each node whether to adjust for it when the total effect is asked for, and why.
 
     Must: no valid set does without it. Must not: it biases any set that is valid without it, or amplifies bias that nothing
-    removes. May: the rest, with what it does to precision.
+    removes. May: the rest, with what it does to precision. Answer and sets take linear time; verdicts take that for each node,
+    and after some ``seconds`` no further one begins: the answer then says that it isn't complete.
 
     Raises
     ------
@@ -109,7 +114,10 @@ def audit(graph: Graph, exposure: str, outcome: str) -> Audit:
     asked = question(graph, exposure, outcome)
     minimal = minimal_adjustment_set(graph, exposure, outcome)
     others = [node for node in graph.nodes if node not in (exposure, outcome)]
-    verdicts = tuple(_judge(graph, asked, exposure, outcome, node, minimal) for node in others)
+    deadline = Deadline.after(seconds)
+    judged = take(
+        (_judge(graph, asked, exposure, outcome, node, minimal) for node in others), limit=len(others), seconds=seconds
+    )
     blocked = None if minimal is not None else _unblockable(graph, asked)
     return Audit(
         exposure=exposure,
@@ -117,9 +125,10 @@ def audit(graph: Graph, exposure: str, outcome: str) -> Audit:
         answer="impossible" if minimal is None else "adjust" if minimal else "nothing needed",
         minimal=minimal,
         optimal=optimal_adjustment_set(graph, exposure, outcome),
-        verdicts=verdicts,
+        verdicts=judged.items,
         open_path=blocked,
-        repair=None if minimal is not None else _repair(graph, exposure, outcome),
+        repair=None if minimal is not None else _repair(graph, exposure, outcome, deadline),
+        complete=judged.complete and not deadline.passed,
     )
 
 
@@ -256,8 +265,11 @@ def _unblockable(graph: Graph, asked: Question) -> str:
     return open_path(graph, asked.x, asked.y, everything, cut=asked.cut) or ""
 
 
-def _repair(graph: Graph, exposure: str, outcome: str) -> Repair:
-    """Find the fewest unmeasured causes whose measurement makes adjustment possible, instruments, and a front door."""
+def _repair(graph: Graph, exposure: str, outcome: str, deadline: Deadline) -> Repair:
+    """Find the fewest unmeasured causes whose measurement makes adjustment possible, instruments, and a front door.
+
+    Where time is over already, some such causes in place of the fewest, and no more.
+    """
     hidden = {f"the common cause of {one} and {other}": (one, other) for one, other in graph.bidirected}
     measured = Graph(
         edges=(*graph.edges, *((name, end) for name, ends in hidden.items() for end in ends)),
@@ -266,11 +278,16 @@ def _repair(graph: Graph, exposure: str, outcome: str) -> Repair:
     )
     unmeasured = graph.latents | hidden.keys()
     costs = {name: 1.0 if name in unmeasured else 0.0 for name in measured.nodes}
-    cheapest = minimal_adjustment_set(measured, exposure, outcome, costs=costs)
+    cheapest = minimal_adjustment_set(measured, exposure, outcome, costs=None if deadline.passed else costs)
     missing = () if cheapest is None else tuple(sorted(cheapest & unmeasured))
-    front = next(front_door_sets(graph, exposure, outcome), None)
+    front = None if deadline.passed else next(front_door_sets(graph, exposure, outcome), None)
+    moving = []
+    for found in each_instrument(graph, exposure, outcome):
+        if deadline.passed:
+            break
+        moving.append(found.node)
     return Repair(
         measure=missing,
-        instruments=tuple(found.node for found in instruments(graph, exposure, outcome)),
+        instruments=tuple(moving),
         front_door=None if front is None else tuple(sorted(front)),
     )

@@ -194,8 +194,7 @@ def residuals(column: FloatArray, design: FloatArray) -> FloatArray:
     """
     if np.isin(column, (0.0, 1.0)).all():
         return column - _logistic_mean(column, design)
-    left: FloatArray = column - design @ np.linalg.lstsq(design, column, rcond=None)[0]
-    return left
+    return np.subtract(column, design @ np.linalg.lstsq(design, column, rcond=None)[0])
 
 
 def _logistic_mean(column: FloatArray, design: FloatArray) -> FloatArray:
