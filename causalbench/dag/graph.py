@@ -32,11 +32,14 @@ class Graph:
         Nodes that the sample was selected on: always given.
     exposure, outcome
         Where the text names them.
+    tiers
+        When nodes happen, for those where it is known: nothing leads from a tier to an earlier one. In text ``[tier=2]``, or
+        ``[before_launch]`` for tier 0 where the exposure is in tier 1.
 
     Raises
     ------
     GraphError
-        For a cycle (printed), a self-loop, or a latent or selected node that isn't in the graph.
+        For a cycle (printed), a self-loop, a latent or selected node that isn't in the graph, or a path into an earlier tier.
 
     Notes
     -----
@@ -57,6 +60,7 @@ class Graph:
     selected: frozenset[str] = frozenset()
     exposure: str | None = None
     outcome: str | None = None
+    tiers: Mapping[str, int] = field(default_factory=dict)
     number: Mapping[str, int] = field(init=False, repr=False)
     parents: Sequence[Sequence[int]] = field(init=False, repr=False)
     children: Sequence[Sequence[int]] = field(init=False, repr=False)
@@ -93,9 +97,11 @@ class Graph:
         loops = [cause for cause, effect in (*edges, *pairs) if cause == effect]
         if loops:
             raise GraphError(f"{loops[0]!r} points to itself", remedy="take the edge out")
-        for what, group in (("latent", self.latents), ("selected", self.selected)):
+        for what, group in (("latent", self.latents), ("selected", self.selected), ("node with a tier", self.tiers)):
             self.require(group, what=what)
         _refuse_cycle(self)
+        if self.tiers:
+            _refuse_backwards(self)
 
     @classmethod
     def parse(cls, text: str) -> Graph:
@@ -118,7 +124,7 @@ class Graph:
 
     @classmethod
     def from_networkx(cls, graph: Any) -> Graph:
-        """Read a networkx DiGraph; node attributes ``latent`` (or ``observed="no"``, as in dowhy) and ``selected`` count."""
+        """Read a networkx DiGraph; attributes ``latent`` (or ``observed="no"``, as in dowhy), ``selected`` and ``tier`` count."""
         hidden = [
             n for n, a in graph.nodes(data=True) if a.get("latent") or str(a.get("observed", "yes")).lower() == "no"
         ]
@@ -128,6 +134,7 @@ class Graph:
             nodes=tuple(map(str, graph.nodes())),
             latents=frozenset(map(str, hidden)),
             selected=frozenset(chosen),
+            tiers={str(n): int(a["tier"]) for n, a in graph.nodes(data=True) if "tier" in a},
         )
 
     from_dowhy = from_networkx
@@ -191,7 +198,65 @@ class Graph:
             selected=self.selected,
             exposure=self.exposure,
             outcome=self.outcome,
+            tiers=self.tiers,
         )
+
+    def require_before(self, names: Iterable[str], node: str) -> None:
+        """Refuse a graph in which nodes that come before another one follow from it, printing the path.
+
+        Raises
+        ------
+        GraphError
+            For such a path, and for unknown nodes.
+
+        Examples
+        --------
+        >>> Graph.parse("launch -> visits -> sales").require_before(["visits"], "launch")
+        Traceback (most recent call last):
+        causalbench.errors.GraphError: visits comes before launch, but the graph has launch -> visits
+          To mend it: turn the edge around, take it out, or correct what comes before
+        """
+        (start,) = self.require((node,))
+        early = self.require(names, what="node before it")
+        after = sorted(early & self.descendants({start}) - {start})
+        if after:
+            raise GraphError(
+                f"{self.nodes[after[0]]} comes before {node}, but the graph has {self.directed_path(start, after[0])}",
+                remedy="turn the edge around, take it out, or correct what comes before",
+            )
+
+    def directed_path(self, start: int, end: int) -> str:
+        """Write a shortest directed path between two nodes, the second of which descends from the first."""
+        before: dict[int, int | None] = {start: None}
+        waiting = [start]
+        for node in waiting:
+            if node == end:
+                break
+            for child in self.children[node]:
+                if child not in before:
+                    before[child] = node
+                    waiting.append(child)
+        path = [end]
+        while (earlier := before[path[-1]]) is not None:
+            path.append(earlier)
+        return " -> ".join(self.nodes[i] for i in reversed(path))
+
+
+def _refuse_backwards(graph: Graph) -> None:
+    """Refuse a directed path from a node into an earlier tier, whatever nodes without a tier lie between."""
+    placed: dict[int, list[int]] = {}
+    for name, tier in graph.tiers.items():
+        placed.setdefault(tier, []).append(graph.number[name])
+    for tier in sorted(placed, reverse=True):
+        after = graph.descendants(placed[tier])
+        wrong = [(node, early) for early in placed if early < tier for node in placed[early] if node in after]
+        if wrong:
+            end, early = min(wrong)
+            start = next(node for node in placed[tier] if end in graph.descendants({node}))
+            raise GraphError(
+                f"the graph goes back in time: {graph.directed_path(start, end)}, from tier {tier} to tier {early}",
+                remedy="turn an edge around, take it out, or correct the tiers",
+            )
 
 
 def _closure(nodes: Iterable[int], neighbours: Sequence[Sequence[int]]) -> set[int]:

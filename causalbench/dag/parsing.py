@@ -30,6 +30,7 @@ _ROLES = {
     "e": "exposure",
     "outcome": "outcome",
     "o": "outcome",
+    "before_launch": "before_launch",
 }
 _HEADS = ("dag", "digraph", "graph", "strict", "pdag", "mag", "pag")
 
@@ -47,6 +48,7 @@ class _Found:
     edges: list[tuple[str, str]] = field(default_factory=list)
     bidirected: list[tuple[str, str]] = field(default_factory=list)
     roles: dict[str, list[str]] = field(default_factory=dict)
+    tiers: dict[str, int] = field(default_factory=dict)
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -66,12 +68,16 @@ def _fields(found: _Found) -> dict[str, Any]:
         if len(names) > 1:
             raise GraphError(f"several nodes are the {role}: {', '.join(names)}", remedy="mark one")
         single[role] = names[0] if names else None
+    early = dict.fromkeys(found.roles.get("before_launch", ()), 0)
+    if early and single["exposure"]:
+        early[str(single["exposure"])] = 1
     return {
         "nodes": tuple(found.nodes),
         "edges": tuple(found.edges),
         "bidirected": tuple(found.bidirected),
         "latents": frozenset(found.roles.get("latents", ())),
         "selected": frozenset(found.roles.get("selected", ())),
+        "tiers": early | found.tiers,
         **single,
     }
 
@@ -208,12 +214,21 @@ def _marks(text: str, tokens: list[_Token], at: int) -> tuple[dict[str, str], in
 
 def _apply(marks: dict[str, str], name: str, found: _Found) -> None:
     for mark, value in marks.items():
+        if mark == "tier":
+            found.tiers[name] = _tier(value, name)
         hidden = mark == "observed" and value.lower() in ("no", "false")
         role = "latents" if hidden else _ROLES.get(mark)
         if role and (hidden or value.lower() not in ("no", "false", "0")):
             named = found.roles.setdefault(role, [])
             if name not in named:
                 named.append(name)
+
+
+def _tier(value: str, name: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise GraphError(f"the tier of {name} is {value!r}", remedy="give a whole number, as in [tier=1]") from None
 
 
 def _from_gml(text: str) -> _Found:
@@ -225,7 +240,7 @@ def _from_gml(text: str) -> _Found:
                 _refuse(text, at, "a node without id")
             name = label[body["id"]] = body.get("label", body["id"])
             found.nodes[name] = None
-            _apply({key: value for key, value in body.items() if key in (*_ROLES, "observed")}, name, found)
+            _apply({key: value for key, value in body.items() if key in (*_ROLES, "observed", "tier")}, name, found)
         else:
             ends = [label.get(body.get(key, "")) for key in ("source", "target")]
             if None in ends:

@@ -205,17 +205,17 @@ def _after_cause(graph: Graph, asked: Question, v: int) -> Finding:
     x, y = asked.x, asked.y
     path = causal_nodes(graph, graph.nodes[x], graph.nodes[y])
     if v in path:
-        shown = directed_path(graph, x, v) + directed_path(graph, v, y).removeprefix(graph.nodes[v])
+        shown = graph.directed_path(x, v) + graph.directed_path(v, y).removeprefix(graph.nodes[v])
         return Role.MEDIATOR, "it carries part of the effect, which adjusting would take away", shown
     if v in graph.descendants({y}):
         return (
             Role.AFTER_OUTCOME,
             "it follows from the outcome, so adjusting selects on the answer",
-            directed_path(graph, y, v),
+            graph.directed_path(y, v),
         )
     if v in graph.descendants(path):
         through = next(m for m in sorted(path) if v in graph.descendants({m}))
-        shown = directed_path(graph, x, through) + directed_path(graph, through, v).removeprefix(graph.nodes[through])
+        shown = graph.directed_path(x, through) + graph.directed_path(through, v).removeprefix(graph.nodes[through])
         return Role.AFTER_MEDIATOR, "it follows from a node that carries the effect", shown
     return _NOTHING
 
@@ -240,23 +240,6 @@ def _biasing(graph: Graph, asked: Question, v: int, minimal: frozenset[str] | No
             opened,
         )
     return Role.M_BIAS, "adjusting for it opens this path, which is blocked without it", opened
-
-
-def directed_path(graph: Graph, start: int, end: int) -> str:
-    """Write a shortest directed path between two nodes, the second of which descends from the first."""
-    before: dict[int, int | None] = {start: None}
-    waiting = [start]
-    for node in waiting:
-        if node == end:
-            break
-        for child in graph.children[node]:
-            if child not in before:
-                before[child] = node
-                waiting.append(child)
-    path = [end]
-    while (earlier := before[path[-1]]) is not None:
-        path.append(earlier)
-    return " -> ".join(graph.nodes[i] for i in reversed(path))
 
 
 def _unblockable(graph: Graph, asked: Question) -> str:

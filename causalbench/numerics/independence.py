@@ -202,9 +202,9 @@ def _logistic_mean(column: FloatArray, design: FloatArray) -> FloatArray:
     scale = np.sqrt((design**2).mean(axis=0))
     scaled = design / np.where(scale > 0, scale, 1.0)
     ridge = 1e-8 * len(column) * np.eye(design.shape[1])
-    beta = np.zeros(design.shape[1])
+    beta: FloatArray = np.zeros(design.shape[1])
     value = -np.inf
-    step = np.zeros_like(beta)
+    step: FloatArray = np.zeros_like(beta)
     for _ in range(_MOST_STEPS):
         linear = scaled @ (beta + step)
         now = float((column * linear - np.logaddexp(0, linear)).sum())

@@ -7,7 +7,7 @@ from typing import Any
 
 from causalbench.dag import Graph, is_adjustment_set, minimal_adjustment_set, optimal_adjustment_set
 from causalbench.dag.adjustment import forbidden_nodes, question
-from causalbench.dag.roles import Advice, Audit, Repair, audit, directed_path
+from causalbench.dag.roles import Advice, Audit, Repair, audit
 from causalbench.dag.separation import open_path
 from causalbench.errors import GraphError, RefusalError, StudyError, listing
 
@@ -64,7 +64,7 @@ def refuse_descendants(graph: Graph, exposure: str, covariates: Collection[str])
         return
     wrong = [name for name in covariates if name in after]
     shown = "; ".join(
-        f"{name} ({directed_path(graph, x, graph.number[name])})" if name != exposure else f"{name} (the launch itself)"
+        f"{name} ({graph.directed_path(x, graph.number[name])})" if name != exposure else f"{name} (the launch itself)"
         for name in wrong
     )
     count = "1 covariate follows" if len(wrong) == 1 else f"{len(wrong)} covariates follow"
