@@ -217,6 +217,7 @@ def _logistic_mean(column: FloatArray, design: FloatArray) -> FloatArray:
             break
         value = now
         weight = mean * (1 - mean)
-        step = np.linalg.solve(scaled.T @ (scaled * weight[:, None]) + ridge, scaled.T @ (column - mean))
+        information, score = scaled.T @ (scaled * weight[:, None]), scaled.T @ (column - mean)
+        step = np.asarray(np.linalg.solve(information + ridge, score), dtype=np.float64)
     fitted: FloatArray = 1 / (1 + np.exp(-np.clip(scaled @ beta, -500, 500)))
     return fitted
