@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from causalbench.cli import commands, geo
+from causalbench.cli import commands, dag, geo
 from causalbench.errors import CausalbenchError, StudyError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command("run")(commands.run)
 app.command("estimate")(commands.estimate)
 app.command("doctor")(commands.doctor)
 app.add_typer(geo.app)
+app.add_typer(dag.app)
 
 
 def main() -> NoReturn:
