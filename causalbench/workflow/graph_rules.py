@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from causalbench.dag import Graph, is_adjustment_set, minimal_adjustment_set, optimal_adjustment_set
 from causalbench.dag.adjustment import forbidden_nodes, question
+from causalbench.dag.files import read_graph
 from causalbench.dag.roles import Advice, Audit, Repair, audit
 from causalbench.dag.separation import open_path
-from causalbench.errors import GraphError, RefusalError, StudyError, listing
+from causalbench.errors import GraphError, RefusalError, listing
+from causalbench.study import Study
 
 
 def ends_of(graph: Graph, *, exposure: Iterable[str | None], outcome: Iterable[str | None]) -> tuple[str, str]:
@@ -210,28 +212,26 @@ def remedy_of(repair: Repair | None) -> str:
     return ", or ".join(ways) or "randomize: in this graph nothing else identifies the effect"
 
 
-def check_panel_covariates(
-    graph: Graph, *, launch_names: Sequence[str | None], covariates: Collection[str], where: str = "covariates"
-) -> None:
-    """Refuse covariates of a panel study that descend from its launch.
+def check_launch_study(study: Study) -> None:
+    """Refuse covariates of a launch study that descend from its launch, where the study has a graph.
 
-    Parameters
-    ----------
-    graph
-        The study's graph.
-    launch_names
-        Names by which the launch may be a node, where the graph marks no exposure: the treatment column, ``launch`` and so on.
-    covariates
-        The study's covariates.
-    where
-        What to call them where the launch can't be found.
+    The launch is the node that the graph marks as exposure, or else the one named like the treatment or cohort column, or
+    ``launch``. Outcomes that ``match = "shared"`` matches on are no covariates: only their past enters.
+
+    Raises
+    ------
+    GraphError
+        For a graph that can't be read, lacks a covariate, or names no launch.
+    RefusalError
+        With the directed path from the launch to each covariate that follows from it.
     """
-    if not covariates:
+    if study.dag is None:
         return
-    try:
-        exposure = named_node(graph, graph.exposure, launch_names, what="exposure")
-    except GraphError as error:
-        raise StudyError([f"{where}: {error.message}; {error.remedy}"], where="dag") from None
+    graph = read_graph(study.folder / study.dag)
+    shared = {metric.column for metric in study.metric} if study.method.options.get("match") == "shared" else set()
+    covariates = [name for name in study.data.covariates if name not in shared]
+    launch = study.launch
+    exposure = named_node(graph, graph.exposure, (launch.treatment, launch.cohort, "launch"), what="exposure")
     refuse_descendants(graph, exposure, covariates)
 
 

@@ -18,6 +18,7 @@ from causalbench.data.panel import Panel
 from causalbench.data.reduce import Columns
 from causalbench.data.sources import Source
 from causalbench.study import ComparisonStudy, Data, GeoStudy, Metric, Study
+from causalbench.workflow.graph_rules import check_launch_study
 
 _ROWS_IN_MEMORY = 5_000_000
 """Tables with more rows are summed in their engine where the method can do with cohort moments."""
@@ -34,7 +35,8 @@ class Request:
 
 
 def request_of(study: Study, metric: Metric) -> Request:
-    """Open a study's table for one of its metrics; nothing is read yet."""
+    """Open a study's table for one of its metrics; nothing is read yet, and covariates that its graph forbids are refused."""
+    check_launch_study(study)
     launch = study.launch
     shared = study.method.options.get("match") == "shared"  # covariates then are outcomes, a metric's own among them
     covariates = tuple(name for name in study.data.covariates if not (shared and name == metric.column))
