@@ -37,8 +37,6 @@ def comparison_headline(study: ComparisonStudy, estimate: Estimate, checks: Iter
         "sentence": f"Not credible: these data can't say whether there is an effect on {estimate.metric}.",
         "answer": f"No effect is claimed, because {fails}.",
         "why": " ".join(DECISIVE[check.name] for check in broken),
-        "reservations": [
-            {**doubt, "reason": "The table of checks says more."} for doubt in found["reservations"]
-        ],
+        "reservations": [{**doubt, "reason": "The table of checks says more."} for doubt in found["reservations"]],
         "override": None,
     }

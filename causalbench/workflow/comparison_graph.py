@@ -44,7 +44,7 @@ def choose(study: ComparisonStudy, metric: Metric, *, columns: Collection[str]) 
     if study.dag is None:
         return Choice(covariates=study.data.covariates or (), by_graph=False, graph=None)
     graph = read_graph(study.folder / study.dag)
-    exposure, outcome = _ends(graph, study, metric)
+    exposure, outcome = ends(graph, study, metric)
     _require_columns(graph, {exposure, outcome}, columns)
     if study.data.covariates is None:
         chosen = choose_covariates(graph, exposure, outcome, columns=columns)
@@ -56,7 +56,7 @@ def choose(study: ComparisonStudy, metric: Metric, *, columns: Collection[str]) 
     return Choice(covariates=chosen, by_graph=by_graph, graph=graph_section(graph, found, chosen))
 
 
-def _ends(graph: Graph, study: ComparisonStudy, metric: Metric) -> tuple[str, str]:
+def ends(graph: Graph, study: ComparisonStudy, metric: Metric) -> tuple[str, str]:
     """Return exposure and outcome; where there are several metrics, each that has a node is its own outcome."""
     exposure, outcome = ends_of(graph, exposure=(study.launch.treatment,), outcome=(metric.column, metric.name))
     several = len(study.metric) > 1 and metric.column in graph.number

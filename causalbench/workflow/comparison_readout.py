@@ -17,6 +17,7 @@ from causalbench.values import Audit, CheckResult, Estimate, MethodCard, Readout
 from causalbench.workflow.check_order import refused, worst_first
 from causalbench.workflow.comparison import ComparisonAnswer, answer_cross_section, prepare_cross_section
 from causalbench.workflow.comparison_graph import Choice, choose
+from causalbench.workflow.comparison_graph_check import graph_check
 from causalbench.workflow.method import generator
 from causalbench.workflow.provenance import python_version, versions
 from causalbench.workflow.reading import open_rows, read_cross_section
@@ -77,7 +78,8 @@ def readout_comparison(study: ComparisonStudy, *, tell: Callable[[str], None] = 
         answers[metric.name], chosen = answer_comparison(study, metric)
         graphs[metric.name] = chosen.graph
         tell(f"{metric.name}: checking assumptions")
-        checks[metric.name] = run_checks(answers[metric.name], seed=study.run.seed)
+        asked = run_checks(answers[metric.name], seed=study.run.seed)
+        checks[metric.name] = worst_first([graph_check(study, metric), *asked])
     first = next(metric.name for metric in study.metric if metric.role == "success")
     main = answers[first]
     return Readout(

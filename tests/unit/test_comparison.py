@@ -17,10 +17,12 @@ from causalbench.data.simulate import factor_panel
 from causalbench.decision.comparison_headline import DECISIVE, comparison_headline
 from causalbench.errors import DataError, GraphError, RefusalError, StudyError
 from causalbench.protocols import Requirements
-from causalbench.report import page
+from causalbench.report import figures, page
+from causalbench.report.figures import causal_graph
 from causalbench.study import ComparisonStudy, Study, load_finished, load_study
 from causalbench.values import NO_PATH, CheckResult
 from causalbench.workflow.comparison_graph import choose
+from causalbench.workflow.comparison_graph_check import graph_check
 from causalbench.workflow.comparison_readout import check_comparison
 
 STUDY = """\
@@ -366,6 +368,35 @@ def test_graph_that_is_not_there_names_the_nearest(folder):
         chosen(folder, ('"graph.dag"', '"grap.dag"'))
 
 
+# What the data say about the graph
+
+
+def held(folder, graph, *changes):
+    (folder / "graph.dag").write_text(graph)
+    study = load_study(rewritten(folder, *changes))
+    return graph_check(study, study.metric[0])
+
+
+def test_graph_that_the_data_were_drawn_from_is_not_contradicted(folder):
+    found = held(folder, GRAPH)
+    assert (found.name, found.verdict, found.remedy) == ("graph-fits-data", "pass", "")
+    assert found.table["n_claims"] > 10
+    assert found.table["rejected"] == []
+    assert held(folder, GRAPH, ('dag = "graph.dag"\n', "")) is None
+
+
+@pytest.mark.parametrize("name", ["took", "treatment_arm"])
+def test_missing_edge_is_named_also_where_the_exposure_has_a_name_of_its_own(folder, name):
+    found = held(folder, GRAPH.replace("income -> took ; ", "").replace("took", name))
+    assert found.verdict in ("review", "fail")
+    assert any({"took", "income"} <= set(claim.split()) for claim in found.table["rejected"])
+    assert found.remedy.startswith("Think again about ")
+
+
+def test_graph_of_two_columns_claims_nothing(folder):
+    assert held(folder, "took -> spend").verdict == "not_evaluable"
+
+
 # What the headline says
 
 
@@ -414,6 +445,7 @@ def test_readout_holds_the_graph_and_only_checks_of_cross_sections(folder):
     assert found.estimates[0].detail["covariates"] == list(BY_GRAPH)
     assert found.audits["spending"].treated == ()
     names = {result.name for result in found.checks["spending"]}
+    assert "graph-fits-data" in names
     assert not names & {"pre-trend", "placebo-in-time", "pre-period-fit"}
     assert found.digest == cb.readout(cb.load_study(folder)).digest
     assert found.headline["verdict"] == "shown"
@@ -443,6 +475,14 @@ def test_page_of_a_refused_headline_claims_no_number_and_of_an_override_says_why
     html = page.render(evidence, {"spending": []})
     assert "Shown although &lt;b&gt;" in html
     assert "No number is claimed" not in html
+
+
+def test_picture_of_the_graph_is_drawn_where_there_is_one(folder):
+    evidence = evidence_of(folder)
+    assert "causal_graph" in {drawing.name for drawing in figures.draw(evidence, "spending")}
+    assert "effect_path" not in {drawing.name for drawing in figures.draw(evidence, "spending")}
+    evidence["graph"] = None
+    assert causal_graph.draw(evidence, "spending") is None
 
 
 def test_check_says_which_covariates_the_graph_takes(folder, monkeypatch, capsys):
