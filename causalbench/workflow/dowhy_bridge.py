@@ -8,6 +8,7 @@ What goes wrong when they are called plainly (dowhy 0.14), and what is done abou
   "significant". Here every simulation draws on from one stream.
 - Propensities are kept in a column of the data and used again under the placebo. Here the estimator is a regression.
 - Identification may search for hours. Here the covariates are given, and the graph has been searched before.
+- Its kernel test starts processes of its own whatever ``n_jobs`` says. Here it stays in this one.
 - The random state of the whole program is set anew. Here it is put back.
 """
 
@@ -91,7 +92,7 @@ def falsify(
     graph, source
         A graph without unmeasured causes, and a table with a column of numbers for every node.
     n_permutations
-        Relabelings; with dowhy's kernel test each takes about a second at 8 nodes and 500 rows.
+        Relabelings; with dowhy's kernel test each takes seconds at 8 nodes and 500 rows.
     level
         Confidence level of the tests and of the verdict.
     seed
@@ -116,21 +117,27 @@ def falsify(
         raise RefusalError("dowhy's falsification takes numbers", remedy="leave text columns out")
     table = pd.DataFrame({name: block[:, 0] for name, block in data.blocks.items()})
     with _undisturbed(seed):
+        from dowhy.gcm import config
         from dowhy.gcm import falsify as module
 
         options: dict[str, Any] = {}
         if test == "partial-correlation":
             options = {"independence_test": _unconditional, "conditional_independence_test": _conditional}
-        found = module.falsify_graph(
-            graph.to_dowhy(),
-            table,
-            n_permutations=n_permutations,
-            significance_level=1 - level,
-            significance_ci=1 - level,
-            n_jobs=1,
-            show_progress_bar=False,
-            **options,
-        )
+        processes = config.default_n_jobs
+        config.set_default_n_jobs(1)
+        try:
+            found = module.falsify_graph(
+                graph.to_dowhy(),
+                table,
+                n_permutations=n_permutations,
+                significance_level=1 - level,
+                significance_ci=1 - level,
+                n_jobs=1,
+                show_progress_bar=False,
+                **options,
+            )
+        finally:
+            config.set_default_n_jobs(processes)
         key = module.FalsifyConst
         local, same = found.summary[key.VALIDATE_LMC], found.summary[key.VALIDATE_TPA]
         return DowhyFalsification(
