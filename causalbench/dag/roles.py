@@ -262,7 +262,8 @@ def _repair(graph: Graph, exposure: str, outcome: str, deadline: Deadline) -> Re
     unmeasured = graph.latents | hidden.keys()
     costs = {name: 1.0 if name in unmeasured else 0.0 for name in measured.nodes}
     cheapest = minimal_adjustment_set(measured, exposure, outcome, costs=None if deadline.passed else costs)
-    missing = () if cheapest is None else tuple(sorted(cheapest & unmeasured))
+    chosen = frozenset[str]() if cheapest is None else cheapest
+    missing = (*sorted(chosen & graph.latents), *sorted(chosen & hidden.keys()))
     front = None if deadline.passed else next(front_door_sets(graph, exposure, outcome), None)
     moving = []
     for found in each_instrument(graph, exposure, outcome):
