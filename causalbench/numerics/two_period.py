@@ -66,14 +66,18 @@ class Overlap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Mean:
-    """One signed weighted mean: of ``outcome`` less the regressions named, under weights that may hold the odds."""
+class WeightedMean:
+    """One signed weighted mean: of ``outcome`` less the regressions named, under weights that may hold the odds.
+
+    ``moves`` is the derivative of the weights in the propensity's index, shape (n_rows,); None where they don't depend on it.
+    Weights that are proportional to the odds are their own.
+    """
 
     sign: int
     weights: FloatArray
     outcome: FloatArray
     less: Mapping[str, int]
-    uses_odds: bool = False
+    moves: FloatArray | None = None
 
 
 def dependent_columns(design: FloatArray) -> dict[int, tuple[int, ...]]:
@@ -185,11 +189,11 @@ def panel_effect(
     """
     fits = {} if method == "ipw" else {"control": regress(change, design, weights * ~treated, who="control units")}
     less = dict.fromkeys(fits, 1)
-    means = [_Mean(sign=1, weights=weights * treated, outcome=change, less=less)]
+    means = [WeightedMean(sign=1, weights=weights * treated, outcome=change, less=less)]
     if method != "reg":
         relative = weights * ~treated * _odds(design, odds)
-        means.append(_Mean(sign=-1, weights=relative, outcome=change, less=less, uses_odds=True))
-    return _combine(means, design, fits, odds)
+        means.append(WeightedMean(sign=-1, weights=relative, outcome=change, less=less, moves=relative))
+    return combine(means, design, fits, odds)
 
 
 def cross_section_effect(
@@ -217,11 +221,11 @@ def cross_section_effect(
     """
     rows = _Sections(outcome=outcome, treated=treated, after=after, weights=weights, odds=_odds(design, odds))
     if method == "ipw":
-        return _combine(_normalised_means(rows), design, {}, odds)
+        return combine(_normalised_means(rows), design, {}, odds)
     fits = rows.regressions("control", design)
     if method == "reg":
-        return _combine(_extrapolated_means(rows), design, fits, None)
-    return _combine(_robust_means(rows), design, fits | rows.regressions("treated", design), odds)
+        return combine(_extrapolated_means(rows), design, fits, None)
+    return combine(_robust_means(rows), design, fits | rows.regressions("treated", design), odds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -245,24 +249,30 @@ class _Sections:
         return {name: regress(self.outcome, design, self.of(arm, when), who=name) for when, name in names.items()}
 
 
-def _normalised_means(rows: _Sections) -> list[_Mean]:
+def _normalised_means(rows: _Sections) -> list[WeightedMean]:
     """Return the change of the treated less that of controls weighted by their odds."""
     means = []
     for when, sign in _SIGNS:
         own, other = rows.of("treated", when), rows.of("control", when) * rows.odds
-        means.append(_Mean(sign=sign, weights=own, outcome=rows.outcome, less={}))
-        means.append(_Mean(sign=-sign, weights=other, outcome=rows.outcome, less={}, uses_odds=True))
+        means.append(WeightedMean(sign=sign, weights=own, outcome=rows.outcome, less={}))
+        means.append(WeightedMean(sign=-sign, weights=other, outcome=rows.outcome, less={}, moves=other))
     return means
 
 
-def _extrapolated_means(rows: _Sections) -> list[_Mean]:
+def _extrapolated_means(rows: _Sections) -> list[WeightedMean]:
     """Return the change of the treated less the change of controls' regressions at all treated rows."""
     fitted = {f"control rows {when}": sign for when, sign in _SIGNS}
-    own = [_Mean(sign=sign, weights=rows.of("treated", when), outcome=rows.outcome, less={}) for when, sign in _SIGNS]
-    return [*own, _Mean(sign=1, weights=rows.weights * rows.treated, outcome=np.zeros(len(rows.outcome)), less=fitted)]
+    own = [
+        WeightedMean(sign=sign, weights=rows.of("treated", when), outcome=rows.outcome, less={})
+        for when, sign in _SIGNS
+    ]
+    return [
+        *own,
+        WeightedMean(sign=1, weights=rows.weights * rows.treated, outcome=np.zeros(len(rows.outcome)), less=fitted),
+    ]
 
 
-def _robust_means(rows: _Sections) -> list[_Mean]:
+def _robust_means(rows: _Sections) -> list[WeightedMean]:
     """Return the means of the locally efficient estimator, period by period (Sant'Anna, Zhao 2020, equation 3.5)."""
     zero, means = np.zeros(len(rows.outcome)), []
     for when, sign in _SIGNS:
@@ -270,10 +280,10 @@ def _robust_means(rows: _Sections) -> list[_Mean]:
         fitted = {f"control rows {when}": 1}
         gap = {f"control rows {when}": 1, f"treated rows {when}": -1}
         means += [
-            _Mean(sign=sign, weights=own, outcome=rows.outcome, less=fitted),
-            _Mean(sign=-sign, weights=other, outcome=rows.outcome, less=fitted, uses_odds=True),
-            _Mean(sign=sign, weights=rows.weights * rows.treated, outcome=zero, less=gap),
-            _Mean(sign=-sign, weights=own, outcome=zero, less=gap),
+            WeightedMean(sign=sign, weights=own, outcome=rows.outcome, less=fitted),
+            WeightedMean(sign=-sign, weights=other, outcome=rows.outcome, less=fitted, moves=other),
+            WeightedMean(sign=sign, weights=rows.weights * rows.treated, outcome=zero, less=gap),
+            WeightedMean(sign=-sign, weights=own, outcome=zero, less=gap),
         ]
     return means
 
@@ -340,7 +350,9 @@ def _odds(design: FloatArray, odds: Fitted | None) -> FloatArray:
     return relative
 
 
-def _combine(means: list[_Mean], design: FloatArray, fits: Mapping[str, Fitted], odds: Fitted | None) -> Comparison:
+def combine(
+    means: list[WeightedMean], design: FloatArray, fits: Mapping[str, Fitted], odds: Fitted | None
+) -> Comparison:
     """Add up the means; every row contributes directly, and through each fitted coefficient."""
     value, contributions = 0.0, np.zeros(len(design))
     for mean in means:
@@ -355,7 +367,7 @@ def _combine(means: list[_Mean], design: FloatArray, fits: Mapping[str, Fitted],
         here = deviation / total
         for name, factor in mean.less.items():
             here -= fits[name].contributions @ (factor * (mean.weights @ design) / total)
-        if mean.uses_odds and odds is not None:
-            here += odds.contributions @ ((deviation @ design) / total)
+        if mean.moves is not None and odds is not None:
+            here += odds.contributions @ (((mean.moves * (residual - average)) @ design) / total)
         value, contributions = value + mean.sign * average, contributions + mean.sign * here
     return Comparison(value=value, contributions=contributions)
