@@ -169,7 +169,8 @@ def _sum(weights: FloatArray) -> FloatArray:
 
 
 def _means(values: FloatArray, weights: FloatArray) -> FloatArray:
-    return (values * weights).sum(axis=1, keepdims=True) / _sum(weights)
+    means: FloatArray = (values * weights).sum(axis=1, keepdims=True) / _sum(weights)
+    return means
 
 
 def _errors(shares: FloatArray, codes: IntArray | None) -> FloatArray:
@@ -199,7 +200,9 @@ def _version_odds(sample: Sample, part: Versions, beta: FloatArray) -> FloatArra
         gammas = gammas + (score @ x) @ inverse / scale
         odds = gammas @ x.T
         if part.extra is not None:
-            more = more + (score * part.extra).sum(axis=1, keepdims=True) / ((info * part.extra**2) @ np.ones((len(x), 1)))
+            more = more + (score * part.extra).sum(axis=1, keepdims=True) / (
+                (info * part.extra**2) @ np.ones((len(x), 1))
+            )
             odds += more * part.extra
         p = _expit(odds)
     return p

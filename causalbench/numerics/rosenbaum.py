@@ -98,7 +98,7 @@ def nearest_pairs(treated: FloatArray, control: FloatArray, *, caliper: float) -
     pairs = []
     for i in np.argsort(-treated, kind="stable").tolist():
         place = int(np.searchsorted(scores, treated[i]))
-        below, above = _free(left, place - 1, -1), _free(right, place, 1)
+        below, above = _free(left, place - 1), _free(right, place)
         reach = [(abs(scores[j] - treated[i]), j) for j in (below, above) if 0 <= j < len(scores)]
         if not reach:
             break
@@ -110,7 +110,7 @@ def nearest_pairs(treated: FloatArray, control: FloatArray, *, caliper: float) -
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _free(links: IntArray, start: int, step: int) -> int:
+def _free(links: IntArray, start: int) -> int:
     """Follow the links to the next free place, and shorten the chain behind."""
     place, passed = start, []
     while 0 <= place < len(links) and links[place] != place:

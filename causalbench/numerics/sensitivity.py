@@ -153,7 +153,9 @@ def _partial_r2(t_values: FloatArray, dof: int) -> FloatArray:
     return shares
 
 
-def bias(std_error: float, dof: int, *, with_treatment: FloatArray | float, with_outcome: FloatArray | float) -> FloatArray:
+def bias(
+    std_error: float, dof: int, *, with_treatment: FloatArray | float, with_outcome: FloatArray | float
+) -> FloatArray:
     """Return the largest bias of a coefficient that a confounder of that strength explains, in units of the outcome."""
     strength = np.asarray(with_treatment, float)
     result: FloatArray = std_error * math.sqrt(dof) * np.sqrt(np.asarray(with_outcome) * strength / (1 - strength))

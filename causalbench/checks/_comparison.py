@@ -1,0 +1,141 @@
+"""What checks of a comparison at one time share: the estimator's terms, its propensities and weights, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Protocol, cast, runtime_checkable
+
+import numpy as np
+
+from causalbench.data.cross_section import CrossSection
+from causalbench.numerics.one_step import Form, Sample, fit_logit, propensities
+from causalbench.numerics.sensitivity import independent_columns
+from causalbench.values import BoolArray, Estimate, FloatArray
+
+USUAL_LEVEL = 0.95
+SHARE_OF_ODDS = 0.95
+"""Of the units, that the strength of a covariate left out holds for."""
+
+_MOST_COVARIATES = 30
+
+
+@runtime_checkable
+class Adjusts(Protocol):
+    """An estimator that compares units of a cross-section given covariates, and its options."""
+
+    @property
+    def method(self) -> str:
+        """How it adjusts: ``aipw``, ``ipw``, ``regression``, ``matching`` or ``dr-did``."""
+        ...
+
+    @property
+    def estimand(self) -> str:
+        """Of the treated (``att``) or of all units (``ate``)."""
+        ...
+
+    @property
+    def squares(self) -> tuple[str, ...]:
+        """Covariates whose squares are used as well."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """A cross-section as the estimator compares it.
+
+    Attributes
+    ----------
+    method, estimand
+        Of the estimator.
+    names
+        Names of the columns of ``sample.design`` after the constant.
+    sample
+        Standardized columns, the outcome (less that before the treatment for differences), treatment and sampling weights.
+    """
+
+    method: str
+    estimand: Literal["att", "ate"]
+    names: tuple[str, ...]
+    sample: Sample
+
+    @property
+    def form(self) -> Form:
+        """The form with linear nuisances that is nearest to the method."""
+        nearest: dict[str, Form] = {"ipw": "ipw", "regression": "regression", "matching": "regression"}
+        return nearest.get(self.method, "aipw")
+
+    @property
+    def treated(self) -> BoolArray:
+        """Which units took the treatment, shape (n,)."""
+        taken: BoolArray = self.sample.treatment == 1
+        return taken
+
+    @cached_property
+    def propensity(self) -> FloatArray:
+        """Probability of treatment given the covariates by a logit, shape (n,)."""
+        return propensities(self.sample)
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """Weights that make the arms alike, shape (n,): of the treated for the ATT, of everybody for the ATE."""
+        return analysis_weights(self.propensity, self.treated, self.estimand) * self.sample.weights
+
+    def strengths(self) -> dict[str, float]:
+        """Return by which factor leaving out a covariate moves the odds of treatment, for 95% of the units at most.
+
+        At most 30 covariates, those with the largest coefficients; the strongest first.
+        """
+        x = self.sample.design
+        beta = fit_logit(x, self.sample.treatment, self.sample.weights)
+        odds = x @ beta
+        found = {}
+        for j in np.argsort(-np.abs(beta[1:]), kind="stable")[:_MOST_COVARIATES].tolist():
+            rest = np.delete(x, j + 1, axis=1)
+            without = rest @ fit_logit(rest, self.sample.treatment, self.sample.weights)
+            found[self.names[j]] = float(np.exp(min(np.quantile(np.abs(odds - without), SHARE_OF_ODDS), 50.0)))
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def analysis_weights(propensity: FloatArray, treated: BoolArray, estimand: str) -> FloatArray:
+    """Return inverse probability weights of units, shape (n,), without sampling weights."""
+    p = np.clip(propensity, 1e-12, 1 - 1e-12)
+    if estimand == "att":
+        return np.where(treated, 1.0, p / (1 - p))
+    return np.where(treated, 1 / p, 1 / (1 - p))
+
+
+def comparison(estimator: object, data: CrossSection) -> Comparison | None:
+    """Return the data in the estimator's terms; None for estimators that don't adjust for covariates."""
+    if not isinstance(estimator, Adjusts):
+        return None
+    squares = [name for name in estimator.squares if name in data.names]
+    columns = np.column_stack([data.covariates, *(data.column(name) ** 2 for name in squares)])
+    names = (*data.names, *(f"{name} squared" for name in squares))
+    kept = independent_columns(columns)
+    used = columns[:, kept]
+    used = (used - used.mean(axis=0)) / used.std(axis=0)
+    changes = estimator.method == "dr-did" and data.before is not None
+    sample = Sample(
+        design=np.column_stack([np.ones(len(used)), used]),
+        outcome=data.outcome - data.before if changes and data.before is not None else data.outcome,
+        treatment=data.treatment.astype(float),
+        weights=np.ones(len(used)) if data.weights is None else data.weights / data.weights.mean(),
+        codes=None if data.cluster is None else data.cluster_codes,
+    )
+    return Comparison(
+        method=estimator.method,
+        estimand=cast('Literal["att", "ate"]', estimator.estimand),
+        names=tuple(name for name, keep in zip(names, kept.tolist(), strict=True) if keep),
+        sample=sample,
+    )
+
+
+def level_of(estimate: Estimate) -> float:
+    """Return the confidence level of an estimate's interval, .95 where it has none."""
+    return USUAL_LEVEL if estimate.interval is None else estimate.interval.level
+
+
+def effective_size(weights: FloatArray) -> float:
+    r"""Return how many units with equal weights would be as concentrated: :math:`(\sum w)^2 / \sum w^2` (Kish 1965)."""
+    return float(weights.sum() ** 2 / (weights**2).sum())
