@@ -202,11 +202,9 @@ def _table(bounds: _Bounds, found: Comparison, *, level: float) -> dict[str, Any
 def _crossing(rows: list[dict[str, Any]], side: float, *, at_least: float) -> float:
     """Return where the sharp interval reaches zero, interpolated in the logarithm; the last of the grid where it doesn't."""
     ends = [row["lower_sharp"] if side > 0 else -row["upper_sharp"] for row in rows]
-    for (first, a), (second, b) in zip(
-        zip(rows, ends, strict=True), list(zip(rows, ends, strict=True))[1:], strict=False
-    ):
-        if b <= 0:
-            share = a / (a - b) if a > 0 else 0.0
-            crossing = first["strength"] * (second["strength"] / first["strength"]) ** share
-            return max(float(crossing), at_least)
-    return max(rows[-1]["strength"], at_least)
+    for k in range(1, len(rows)):
+        if ends[k] <= 0:
+            share = ends[k - 1] / (ends[k - 1] - ends[k]) if ends[k - 1] > 0 else 0.0
+            before, after = float(rows[k - 1]["strength"]), float(rows[k]["strength"])
+            return max(before * float((after / before) ** share), at_least)
+    return max(float(rows[-1]["strength"]), at_least)

@@ -65,7 +65,7 @@ class RandomCommonCause:
             name="random-common-cause",
             question=self.question,
             verdict=verdict,
-            reason=f"A random covariate moves the effect by at most {number(largest)} in {percent(_SHARE)} of {self.draws} times, "
+            reason=f"A random covariate moves it by at most {number(largest)} in {percent(_SHARE)} of {self.draws} times, "
             f"{percent(share)} of its standard error.",
             remedy=""
             if verdict == "pass"

@@ -35,8 +35,8 @@ class Robustness:
 
     The robustness value is the share of what is left of both treatment and outcome that a confounder would have to explain
     to bring the effect to zero: :math:`RV = (\sqrt{f^4 + 4 f^2} - f^2) / 2` with :math:`f = |t| / \sqrt\nu`; at a level, to
-    bring zero into its interval. To judge whether that is much, it is held against confounders once, twice and three times as strong as
-    the covariates that would move the effect most.
+    bring zero into its interval. To judge whether that is much, it is held against confounders once, twice and three times
+    as strong as the covariates that would move the effect most.
 
     It passes where zero stays outside beside a confounder as strong as any measured covariate, and asks for review
     otherwise. The regression of the outcome on treatment and covariates is linear with homoskedastic errors and one effect

@@ -75,7 +75,7 @@ class RosenbaumBounds:
         enough = bool(gamma >= strength)
         reason = f"{len(pairs):,} pairs show the effect up to odds that differ {gamma:.2f} times within a pair."
         if name:
-            reason += f" Leaving out {name} moves the odds {strength:.2f} times or less for {100 * SHARE_OF_ODDS:g}% of the units."
+            reason += f" Leaving out {name} moves them {strength:.2f} times or less for {100 * SHARE_OF_ODDS:g}% of the units."
         return conclude(
             verdict="pass" if enough else "review",
             reason=reason,

@@ -10,8 +10,9 @@ treated, :math:`a_i = 1, b_i` the odds of the other arm where an arm stands for 
   outcomes above a threshold, so the exact optimum is found by sorting.
 * **Dorn, Guo 2023** (https://doi.org/10.1080/01621459.2022.2069572): weights must also reproduce the distribution of the
   covariates. By duality, the sharp upper bound is
-  :math:`\min_q \sum w_i \{ y_i + (\Lambda - 1 / \Lambda) \rho_\tau(y_i - q(x_i)) \}` with the check function :math:`\rho_\tau` at :math:`\tau = \Lambda / (\Lambda + 1)` and weights normalised to one: every
-  :math:`q` gives a valid bound, a quantile regression the sharpest.
+  :math:`\min_q \sum w_i \{ y_i + (\Lambda - 1 / \Lambda) \rho_\tau(y_i - q(x_i)) \}` with the check function :math:`\rho_\tau`
+  at :math:`\tau = \Lambda / (\Lambda + 1)` and weights normalised to one: every :math:`q` gives a valid bound, a quantile
+  regression the sharpest.
 """
 
 from __future__ import annotations

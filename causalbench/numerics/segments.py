@@ -33,9 +33,9 @@ def opposite_effects(effects: FloatArray, std_errors: FloatArray) -> tuple[float
     r"""Test that no two groups have effects of opposite signs; return the statistic and its p-value.
 
     With independent effects :math:`d_k` and errors :math:`s_k` of K groups,
-    :math:`Q^\pm = \sum_k (d_k / s_k)^2 1\{\pm d_k > 0\}`. The likelihood ratio statistic is :math:`\min(Q^+, Q^-)`: the squared distance to the nearer of the two orthants. It is
-    largest in distribution where one effect is infinite and all others are zero; each of those falls on the other side
-    with probability one half, so
+    :math:`Q^\pm = \sum_k (d_k / s_k)^2 1\{\pm d_k > 0\}`. The likelihood ratio statistic is :math:`\min(Q^+, Q^-)`: the squared
+    distance to the nearer of the two orthants. It is largest in distribution where one effect is infinite and all others
+    are zero; each of those falls on the other side with probability one half, so
 
     .. math:: p = \sum_{h=1}^{K-1} \binom{K-1}{h} 2^{-(K-1)} P(\chi^2_h > \min(Q^+, Q^-)).
 
