@@ -18,6 +18,7 @@ SHARE_OF_ODDS = 0.95
 """Of the units, that the strength of a covariate left out holds for."""
 
 _MOST_COVARIATES = 30
+_SQUARED = " squared"
 
 
 @runtime_checkable
@@ -84,16 +85,19 @@ class Comparison:
     def strengths(self) -> dict[str, float]:
         """Return by which factor leaving out a covariate moves the odds of treatment, for 95% of the units at most.
 
-        At most 30 covariates, those with the largest coefficients; the strongest first.
+        A covariate goes with its square and with all its levels. At most 30 covariates, those with the largest
+        coefficients; the strongest first.
         """
         x = self.sample.design
         beta = fit_logit(x, self.sample.treatment, self.sample.weights)
         odds = x @ beta
+        columns = [name.removesuffix(_SQUARED).partition("=")[0] for name in self.names]
+        largest = np.argsort(-np.abs(beta[1:]), kind="stable").tolist()
         found = {}
-        for j in np.argsort(-np.abs(beta[1:]), kind="stable")[:_MOST_COVARIATES].tolist():
-            rest = np.delete(x, j + 1, axis=1)
+        for name in list(dict.fromkeys(columns[j] for j in largest))[:_MOST_COVARIATES]:
+            rest = x[:, [True, *(column != name for column in columns)]]
             without = rest @ fit_logit(rest, self.sample.treatment, self.sample.weights)
-            found[self.names[j]] = float(np.exp(min(np.quantile(np.abs(odds - without), SHARE_OF_ODDS), 50.0)))
+            found[name] = float(np.exp(min(np.quantile(np.abs(odds - without), SHARE_OF_ODDS), 50.0)))
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
@@ -111,7 +115,7 @@ def comparison(estimator: object, data: CrossSection) -> Comparison | None:
         return None
     squares = [name for name in estimator.squares if name in data.names]
     columns = np.column_stack([data.covariates, *(data.column(name) ** 2 for name in squares)])
-    names = (*data.names, *(f"{name} squared" for name in squares))
+    names = (*data.names, *(name + _SQUARED for name in squares))
     kept = independent_columns(columns)
     used = columns[:, kept]
     used = (used - used.mean(axis=0)) / used.std(axis=0)

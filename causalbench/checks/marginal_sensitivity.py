@@ -17,8 +17,9 @@ from causalbench.protocols import Estimator
 from causalbench.values import BoolArray, CheckResult, Estimate, FloatArray
 
 _N_DRAWS = 200
-_GRID = (1.0, 1.1, 1.25, 1.5, 2.0, 3.0)
+_GRID = (1.0, 1.25, 1.5, 2.0, 3.0)
 _MOST = 20.0
+_COARSE = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class MarginalSensitivity:
     Two sets of bounds, at each :math:`\Lambda` with percentile intervals over 200 bootstrap draws of the units (of the clusters,
     where there are any): those of Zhao, Small and Bhattacharya (2019), and the sharp ones of Dorn and Guo (2023), which use
     that weights must reproduce the covariates and are never wider up to the draws. Reported is the smallest :math:`\Lambda` at
-    which the interval reaches zero; between the values of the grid the sharp one is interpolated.
+    which the interval reaches zero, the sharp one to 2%.
 
     Draws reweight units by independent exponentials and move the logit of the probability of treatment by Newton steps. With
     outcome regressions (``aipw``, ``dr-did``) the bounds are those of the residuals, and the regressions, linear here, are held
@@ -191,20 +192,12 @@ def _table(bounds: _Bounds, found: Comparison, *, level: float) -> dict[str, Any
     if rows[0]["lower"] <= 0 <= rows[0]["upper"]:
         return {**table, "strength": None, "strength_sharp": None}
 
-    def reaches(strength: float) -> bool:
-        lower, upper = _interval(*bounds.at(strength), level)
-        return (lower if side > 0 else -upper) <= 0
+    def end(pair: tuple[FloatArray, FloatArray]) -> float:
+        lower, upper = _interval(*pair, level)
+        return lower if side > 0 else -upper
 
-    strength = largest_strength(reaches, most=_MOST)
-    return {**table, "strength": strength, "strength_sharp": _crossing(rows, side, at_least=strength)}
-
-
-def _crossing(rows: list[dict[str, Any]], side: float, *, at_least: float) -> float:
-    """Return where the sharp interval reaches zero, interpolated in the logarithm; the last of the grid where it doesn't."""
-    ends = [row["lower_sharp"] if side > 0 else -row["upper_sharp"] for row in rows]
-    for k in range(1, len(rows)):
-        if ends[k] <= 0:
-            share = ends[k - 1] / (ends[k - 1] - ends[k]) if ends[k - 1] > 0 else 0.0
-            before, after = float(rows[k - 1]["strength"]), float(rows[k]["strength"])
-            return max(before * float((after / before) ** share), at_least)
-    return max(float(rows[-1]["strength"]), at_least)
+    strength = largest_strength(lambda value: end(bounds.at(value)) <= 0, most=_MOST)
+    sharper = largest_strength(
+        lambda value: end(bounds.sharp_at(value)) <= 0, least=strength, most=_MOST, tolerance=_COARSE
+    )
+    return {**table, "strength": strength, "strength_sharp": sharper}

@@ -15,8 +15,8 @@ from causalbench.protocols import Estimator
 from causalbench.values import CheckResult, Estimate, Verdict
 from causalbench.wording import number, percent
 
-_LITTLE = 0.1
-_MUCH = 0.5
+_LITTLE = 0.25
+_MUCH = 1.0
 _SHARE = 0.95
 
 
@@ -26,7 +26,7 @@ class RandomCommonCause:
 
     A covariate that is independent of everything moves the effect by the product of two chance correlations, of order
     :math:`\text{se} / \sqrt n`, and in either direction alike. So the distribution of moves is simulated, and its 95% quantile
-    held against the standard error: up to a tenth of it passes, a convention; half of it fails. Larger moves mean that the
+    held against the standard error: up to a quarter of it passes, a convention; all of it fails. Larger moves mean that the
     fit has too few units for its covariates, or that a handful of units carry it. Not a test, and no proof of anything about
     confounders: noise isn't one.
 

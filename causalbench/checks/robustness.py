@@ -147,8 +147,10 @@ def _judge(table: Mapping[str, Any]) -> tuple[Verdict, str, str]:
             "Look at overlap.",
         )
     bound = first["bounds"][0]
-    interval = interval_text({"segments": [(bound["lower"], bound["upper"])]})
-    reason += f" One as strong as {first['name']} would leave {number(bound['effect'])} ({interval})."
+    reason += f" One as strong as {first['name']} would leave {number(bound['effect'])}"
+    reason += (
+        f" ({interval_text({'segments': [(bound['lower'], bound['upper'])]})})." if bound["with_outcome"] < 1 else "."
+    )
     if any(row["bounds"][0]["lower"] <= 0 <= row["bounds"][0]["upper"] for row in table["benchmarks"] if row["bounds"]):
         return "review", reason, "Ask what of that strength wasn't measured, and say so beside the effect."
     return "pass", reason, ""

@@ -124,7 +124,7 @@ def sharp_upper_bound(
 
 
 def quantile_regression(
-    outcome: FloatArray, design: FloatArray, *, weights: FloatArray, share: float, n_steps: int = 40
+    outcome: FloatArray, design: FloatArray, *, weights: FloatArray, share: float, n_steps: int = 25
 ) -> FloatArray:
     r"""Return fitted conditional quantiles, shape (n,), of a weighted linear quantile regression.
 
@@ -149,7 +149,7 @@ def quantile_regression(
     beta = np.linalg.lstsq(np.sqrt(weights)[:, None] * design, np.sqrt(weights) * outcome, rcond=None)[0]
     ridge = 1e-10 * np.trace(weighted.T @ design) / design.shape[1] * np.eye(design.shape[1]) / scale
     for step in range(n_steps):
-        width = scale * max(0.1 * 0.7**step, 1e-4)
+        width = scale * max(0.1 * 0.65**step, 1e-4)
         curvature = 1 / (width + np.abs(outcome - design @ beta))
         gram = (weighted * curvature[:, None]).T
         beta = np.linalg.solve(gram @ design + ridge, gram @ outcome + slope)
@@ -157,21 +157,25 @@ def quantile_regression(
     return fitted
 
 
-def largest_strength(reaches: Callable[[float], bool], *, most: float, tolerance: float = 1e-3) -> float:
+def largest_strength(
+    reaches: Callable[[float], bool], *, most: float, least: float = 1.0, tolerance: float = 1e-3
+) -> float:
     r"""Return the largest :math:`\Lambda` at which a monotone condition isn't met yet, by bisection of its logarithm.
 
-    1 where it is met at once, ``most`` where it isn't met up to there.
+    ``least`` where it is met at once, ``most`` where it isn't met up to there. Steps double until it is met.
 
     Examples
     --------
     >>> round(largest_strength(lambda strength: strength >= 2.5, most=20.0), 2)
     2.5
     """
-    if reaches(1.0):
-        return 1.0
-    if not reaches(most):
-        return most
-    low, high = 1.0, most
+    if least >= most or reaches(least):
+        return least
+    low, step = least, 1.25
+    while not reaches(high := min(low * step, most)):
+        if high == most:
+            return most
+        low, step = high, step**2
     while high / low > 1 + tolerance:
         middle = float(np.sqrt(low * high))
         low, high = (low, middle) if reaches(middle) else (middle, high)

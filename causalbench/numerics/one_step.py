@@ -6,9 +6,9 @@ logit and its outcome regressions start at those of the data itself, with the He
 .. math:: \gamma \leftarrow \gamma + \left( \frac{\sum_i w_i}{n} H \right)^{-1} \sum_i w_i x_i (d_i - p_i(\gamma))
 
 and alike for least squares. Each step multiplies the error by the relative distance of the Hessians, so three steps leave
-:math:`O_p(n^{-2})`. All versions are worked at once, as matrix products. Nuisances are a logit and linear regressions,
-whatever the estimator's learner, without cross-fitting: the first-order behaviour is that of the estimator with linear
-learners.
+:math:`O_p(n^{-2})`; a logit that still isn't at its optimum then, as near separation, is fitted to the end. All versions
+are worked at once, as matrix products. Nuisances are a logit and linear regressions, whatever the estimator's learner,
+without cross-fitting: the first-order behaviour is that of the estimator with linear learners.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ Form = Literal["aipw", "ipw", "regression"]
 _STEPS = 3
 _CHUNK = 25
 _MOST_LOG_ODDS = 30.0
+_SETTLED = 1e-3
+"""Twice the log likelihood that is left to gain: versions with more are fitted to the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,12 +80,19 @@ class Sample:
     codes: IntArray | None = None
 
 
-def fit_logit(design: FloatArray, treatment: FloatArray, weights: FloatArray, *, n_steps: int = 50) -> FloatArray:
+def fit_logit(
+    design: FloatArray,
+    treatment: FloatArray,
+    weights: FloatArray,
+    *,
+    start: FloatArray | None = None,
+    n_steps: int = 50,
+) -> FloatArray:
     """Return the coefficients of a logit by Newton steps, halved where the likelihood falls; shape (k,).
 
     Under separation the coefficients grow without end: steps stop at a log odds of 30.
     """
-    beta = np.zeros(design.shape[1])
+    beta = np.zeros(design.shape[1]) if start is None else start
     current = _log_likelihood(design @ beta, treatment, weights)
     for _ in range(n_steps):
         odds = design @ beta
@@ -205,6 +214,11 @@ def _version_odds(sample: Sample, part: Versions, beta: FloatArray) -> FloatArra
             )
             odds += more * part.extra
         p = _expit(odds)
+    score = (w * (d - p)) @ x
+    for row in np.flatnonzero((score @ inverse * score).sum(axis=1) / scale[:, 0] > _SETTLED).tolist():
+        columns = x if part.extra is None else np.column_stack([x, part.extra[row]])
+        begin = np.r_[beta, np.zeros(columns.shape[1] - len(beta))]
+        p[row] = _expit(columns @ fit_logit(columns, d[row], w[row], start=begin, n_steps=15))
     return p
 
 
