@@ -37,10 +37,11 @@ def confounded(
 
 
 def answer(
-    data: CrossSection, *, level: float = 0.95, inference: str = "influence", **options: Any
+    data: CrossSection, *, level: float = 0.95, inference: str | None = None, **options: Any
 ) -> tuple[Any, Estimate]:
     """Estimate with ``adjustment`` and return the estimator and the estimate."""
     estimator = ESTIMATORS.create("adjustment", options)
+    inference = inference or estimator.default_inference(data)
     fit = estimator.fit(data)
     result = INFERENCES.create(inference).infer(estimator, data, fit, level=level, rng=np.random.default_rng(0))
     return estimator, Estimate(

@@ -67,8 +67,8 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         name="sensitivity_contours",
         svg=svg,
         alt="Contours of the effect that would be left beside an unmeasured confounder. "
-        f"From {number(table['effect'])} it falls to nothing where a confounder explains {percent(table['robustness_value'])} of the rest of treatment and outcome. "
-        f"{check['reason']}",
+        f"From {number(table['effect'])} it falls to nothing where a confounder explains "
+        f"{percent(table['robustness_value'])} of the rest of treatment and outcome. {check['reason']}",
         caption="Grey lines join confounders that would leave the same effect in a linear regression. The points are confounders "
         "one, two and three times as strong as covariates that were measured: if something as strong is missing, read off "
         "there what is left.",
