@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from causalbench.checks import CATALOGUE as CHECKS
 from causalbench.data.cross_section import CrossSection
-from causalbench.estimators import CATALOGUE as ESTIMATORS
-from causalbench.inference import CATALOGUE as INFERENCES
-from causalbench.values import NO_PATH, CheckResult, Estimand, Estimate
+from causalbench.values import CheckResult, Estimate
+from causalbench.workflow.comparison import answer_cross_section
 
 
 def confounded(
@@ -36,41 +36,16 @@ def confounded(
     )
 
 
-def answer(
-    data: CrossSection, *, level: float = 0.95, inference: str | None = None, **options: Any
-) -> tuple[Any, Estimate]:
+def answer(data: CrossSection, **options: Any) -> tuple[Any, Estimate]:
     """Estimate with ``adjustment`` and return the estimator and the estimate."""
-    estimator = ESTIMATORS.create("adjustment", options)
-    inference = inference or estimator.default_inference(data)
-    fit = estimator.fit(data)
-    result = INFERENCES.create(inference).infer(estimator, data, fit, level=level, rng=np.random.default_rng(0))
-    return estimator, Estimate(
-        metric=data.metric,
-        estimand=Estimand(kind="att", population="", weighting="unit", window="", units="sales"),
-        estimator="adjustment",
-        inference=inference,
-        inference_options={},
-        value=fit.effect,
-        std_error=result.std_error,
-        interval=result.interval,
-        p_value=result.p_value,
-        posterior_tail=None,
-        path=NO_PATH,
-        event_study=None,
-        bands=None,
-        path_bands=None,
-        weights=None,
-        detail={},
-        warnings=(),
-        n_treated=data.n_treated,
-        n_control=data.n_control,
-        n_pre=0,
-        n_post=0,
-    )
+    found = answer_cross_section(data, "adjustment", options=options)
+    return found.estimator, found.estimate
 
 
-def run(check: Any, data: CrossSection, *, seed: int = 0, **options: Any) -> CheckResult | None:
+def run(name: str, data: CrossSection, *, seed: int = 0, **options: Any) -> CheckResult | None:
     """Run a check on the estimate of ``adjustment`` with these options."""
-    estimator, estimate = answer(data, **options)
-    result: CheckResult | None = check.run(estimator, data, estimate, rng=np.random.default_rng(seed))
+    found = answer_cross_section(data, "adjustment", options=options)
+    result: CheckResult | None = CHECKS.create(name).run(
+        found.estimator, found.data, found.estimate, rng=np.random.default_rng(seed)
+    )
     return result

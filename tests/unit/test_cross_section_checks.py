@@ -14,7 +14,6 @@ from causalbench.artifacts import plain
 from causalbench.checks import CATALOGUE as CHECKS
 from causalbench.checks._comparison import comparison, effective_size
 from causalbench.checks.data_subset import DataSubset, subsets
-from causalbench.checks.e_value import EValue
 from causalbench.checks.negative_control_outcome import placebo_data
 from causalbench.checks.placebo_treatment import permuted_treatments
 from causalbench.data.cross_section import CrossSection
@@ -314,14 +313,14 @@ class TestVerdicts:
     @pytest.mark.parametrize("estimand", ["att", "ate"])
     def test_a_sound_comparison_passes(self, name: str, estimand: str) -> None:
         data = confounded(1500, effect=2.0, past=True, seed=14)
-        result = run(CHECKS.create(name), data, estimand=estimand)
+        result = run(name, data, estimand=estimand)
         assert result is not None
         assert (result.name, result.verdict) == (name, "pass"), result.reason
         assert result.reason.endswith(".")
         plain(result)  # holds nothing but what JSON can
 
     def test_no_overlap_fails(self) -> None:
-        result = run(CHECKS.create("overlap"), confounded(600, strength=6.0))
+        result = run("overlap", confounded(600, strength=6.0))
         assert result is not None
         assert result.verdict == "fail"
         assert result.statistic is not None
@@ -331,7 +330,7 @@ class TestVerdicts:
         """Twenty controls that all count the same are few, but they overlap."""
         rng = np.random.default_rng(15)
         data = replace(confounded(40), treatment=np.arange(40) % 2 == 0, covariates=rng.normal(size=(40, 4)))
-        result = run(CHECKS.create("overlap"), data)
+        result = run("overlap", data)
         assert result is not None
         assert result.verdict == "review"
 
@@ -342,7 +341,7 @@ class TestVerdicts:
     def test_missing_confounder_fails_the_placebo(self) -> None:
         data = confounded(1500, past=True, strength=1.0)
         blind = replace(data, covariates=data.covariates[:, 2:], names=data.names[2:])
-        result = run(CHECKS.create("negative-control-outcome"), blind)
+        result = run("negative-control-outcome", blind)
         assert result is not None
         assert result.verdict == "fail"
         assert result.table["effect"] > 0
@@ -350,7 +349,7 @@ class TestVerdicts:
     def test_placebo_that_says_little_is_reviewed(self) -> None:
         data = confounded(120, past=True, effect=0.1)
         noisy = replace(data, before=20 * np.random.default_rng(16).normal(size=120))
-        result = run(CHECKS.create("negative-control-outcome"), noisy)
+        result = run("negative-control-outcome", noisy)
         assert result is not None
         assert result.verdict == "review"
 
@@ -366,7 +365,7 @@ class TestVerdicts:
 
     def test_placebo_outcome_needs_a_past(self) -> None:
         for data, options in ((confounded(), {}), (confounded(past=True), {"method": "dr-did"})):
-            result = run(CHECKS.create("negative-control-outcome"), data, **options)
+            result = run("negative-control-outcome", data, **options)
             assert result is not None
             assert result.verdict == "not_evaluable"
             assert result.remedy
@@ -389,7 +388,7 @@ class TestVerdicts:
         assert permuted is not None
         by_unit = effects(replace(found.sample, codes=None), Versions(treatment=permuted), form="aipw", estimand="att")
         assert (np.abs(by_unit[:, 0] / by_unit[:, 1]) > 1.96).mean() > 0.3
-        result = run(CHECKS.create("placebo-treatment"), data)
+        result = run("placebo-treatment", data)
         assert result is not None
         assert result.verdict == "pass"
 
@@ -419,34 +418,34 @@ class TestVerdicts:
         assert result.verdict == "fail"
 
     def test_noise_moves_a_fit_with_few_units(self) -> None:
-        result = run(CHECKS.create("random-common-cause"), confounded(24, n_covariates=7, strength=0.1))
+        result = run("random-common-cause", confounded(24, n_covariates=7, strength=0.1))
         assert result is not None
         assert result.verdict != "pass"
 
     def test_no_effect_leaves_nothing_to_overturn(self) -> None:
         for name in ("robustness", "e-value", "marginal-sensitivity"):
-            result = run(CHECKS.create(name), confounded(400, effect=0.0, seed=1))
+            result = run(name, confounded(400, effect=0.0, seed=1))
             assert result is not None
             assert result.verdict == "not_evaluable", name
 
     def test_rosenbaum_is_asked_of_matched_pairs_only(self) -> None:
         data = confounded(1500, effect=2.0)
-        assert run(CHECKS.create("rosenbaum-bounds"), data) is None
-        result = run(CHECKS.create("rosenbaum-bounds"), data, method="matching")
+        assert run("rosenbaum-bounds", data) is None
+        result = run("rosenbaum-bounds", data, method="matching")
         assert result is not None
         assert result.verdict == "pass"
-        assert run(CHECKS.create("marginal-sensitivity"), data, method="matching") is None
+        assert run("marginal-sensitivity", data, method="matching") is None
 
     def test_rosenbaum_follows_the_sign(self) -> None:
         data = confounded(600, effect=2.0)
         turned = replace(data, outcome=-data.outcome)
-        both = [run(CHECKS.create("rosenbaum-bounds"), d, method="matching") for d in (data, turned)]
+        both = [run("rosenbaum-bounds", d, method="matching") for d in (data, turned)]
         assert both[0] is not None
         assert both[1] is not None
         assert both[0].statistic == pytest.approx(both[1].statistic)
 
     def test_balance_finds_the_covariate_that_drives_treatment(self) -> None:
-        result = run(CHECKS.create("covariate-balance"), confounded(2000, strength=1.0))
+        result = run("covariate-balance", confounded(2000, strength=1.0))
         assert result is not None
         rows = {row["name"]: row for row in result.table["covariates"]}
         assert min(rows["x0"]["before"], rows["x1"]["before"]) > 0.3
@@ -454,7 +453,7 @@ class TestVerdicts:
 
     def test_without_covariates_balance_has_no_question(self) -> None:
         data = replace(confounded(200), covariates=np.empty((200, 0)), names=())
-        result = run(CHECKS.create("covariate-balance"), data)
+        result = run("covariate-balance", data)
         assert result is not None
         assert result.verdict == "not_evaluable"
 
@@ -463,7 +462,7 @@ class TestVerdicts:
         taken = np.arange(4000) % 2 == 0
         outcome = (rng.random(4000) < np.where(taken, 0.4, 0.2)).astype(float)
         data = CrossSection(outcome=outcome, treatment=taken, covariates=rng.normal(size=(4000, 1)), names=("x",))
-        result = run(EValue(), data)
+        result = run("e-value", data)
         assert result is not None
         ratio = outcome[taken].mean() / outcome[~taken].mean()
         assert result.table["risk_ratio"] == pytest.approx(ratio, rel=0.03)  # up to the regression on x
@@ -477,7 +476,7 @@ class TestVerdicts:
     def test_row_order_and_seed_decide_nothing_else(self) -> None:
         data = confounded(300, past=True)
         for name in sorted(MINE):
-            first, second = (run(CHECKS.create(name), data) for _ in range(2))
+            first, second = (run(name, data) for _ in range(2))
             assert plain(first) == plain(second)
 
 
@@ -498,7 +497,7 @@ class TestSegments:
         _, estimate = answer(data)
         assert estimate.interval is not None
         assert estimate.interval.contains(0.0)
-        result = run(CHECKS.create("segments"), data)
+        result = run("segments", data)
         assert result is not None
         assert result.verdict == "review"
         assert result.reason.startswith("Not null: opposite effects")
@@ -506,7 +505,7 @@ class TestSegments:
         assert all(row["adjusted_p_value"] < 0.05 for row in result.table["segments"])
 
     def test_effects_alike_pass(self) -> None:
-        result = run(CHECKS.create("segments"), two_groups((6.0, 6.0)))
+        result = run("segments", two_groups((6.0, 6.0)))
         assert result is not None
         assert result.verdict == "pass"
 
@@ -515,18 +514,18 @@ class TestSegments:
         rare = np.zeros(400)
         rare[:10] = 1
         data = replace(data, covariates=np.column_stack([data.covariates, rare]), names=(*data.names, "rare"))
-        result = run(CHECKS.create("segments"), data)
+        result = run("segments", data)
         assert result is not None
         assert result.table["left_out"] == ["rare = 1"]
 
     def test_numbers_are_no_groups(self) -> None:
-        assert run(CHECKS.create("segments"), confounded()) is None
+        assert run("segments", confounded()) is None
 
 
 class TestFigures:
     def evidence(self, data: CrossSection) -> dict[str, object]:
         _, estimate = answer(data)
-        results = [run(CHECKS.create(name), data) for name in sorted(MINE)]
+        results = [run(name, data) for name in sorted(MINE)]
         return {
             "estimates": [estimate.to_dict()],
             "checks": {data.metric: [plain(result) for result in results if result is not None]},
