@@ -103,7 +103,7 @@ def sizes(n_nulls: int) -> list[str]:
                 continue
             for _ in range(n_nulls):
                 data = clustered(rng) if kind == "clusters" else draw(400, 3, rng, heavy=kind == "heavy")
-                answered = answer_cross_section(data, "adjustment", options={"folds": 1})
+                answered = answer_cross_section(data, "adjustment")
                 result = CHECKS.create(name).run(answered.estimator, data, answered.estimate, rng=rng)
                 found.append(result is not None and result.verdict in verdicts)
             row.append(f"{100 * np.mean(found):.1f}%")

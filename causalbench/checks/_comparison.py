@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 
 from causalbench.data.cross_section import CrossSection
+from causalbench.estimators._nuisances import design_of
+from causalbench.estimators._nuisances import propensities as predicted
+from causalbench.estimators.adjustment import Adjustment
 from causalbench.numerics.one_step import Form, Sample, fit_logit, propensities
 from causalbench.numerics.sensitivity import independent_columns
+from causalbench.protocols import Estimator
 from causalbench.values import BoolArray, Estimate, FloatArray
 
 USUAL_LEVEL = 0.95
@@ -48,22 +52,33 @@ class Comparison:
     Attributes
     ----------
     method, estimand
-        Of the estimator.
+        Of the estimator; ``common`` for a regression with the same slopes in both arms.
+    data
+        The units that are compared: all but those that the estimator trims.
     names
         Names of the columns of ``sample.design`` after the constant.
     sample
         Standardized columns, the outcome (less that before the treatment for differences), treatment and sampling weights.
+    learned
+        Probability of treatment of a learner other than the logit, shape (n,); None for the logit.
     """
 
     method: str
     estimand: Literal["att", "ate"]
     names: tuple[str, ...]
     sample: Sample
+    data: CrossSection
+    learned: FloatArray | None
 
     @property
     def form(self) -> Form:
         """The form with linear nuisances that is nearest to the method."""
-        nearest: dict[str, Form] = {"ipw": "ipw", "regression": "regression", "matching": "regression"}
+        nearest: dict[str, Form] = {
+            "ipw": "ipw",
+            "regression": "regression",
+            "common": "common",
+            "matching": "regression",
+        }
         return nearest.get(self.method, "aipw")
 
     @property
@@ -74,8 +89,8 @@ class Comparison:
 
     @cached_property
     def propensity(self) -> FloatArray:
-        """Probability of treatment given the covariates by a logit, shape (n,)."""
-        return propensities(self.sample)
+        """Probability of treatment given the covariates by the estimator's learner, shape (n,)."""
+        return propensities(self.sample) if self.learned is None else self.learned
 
     @cached_property
     def weights(self) -> FloatArray:
@@ -113,6 +128,35 @@ def comparison(estimator: object, data: CrossSection) -> Comparison | None:
     """Return the data in the estimator's terms; None for estimators that don't adjust for covariates."""
     if not isinstance(estimator, Adjusts):
         return None
+    found = _comparison(estimator, data, _learned(estimator, data))
+    trim = float(getattr(estimator, "trim", 0.0))
+    if trim == 0:
+        return found
+    kept = found.propensity <= 1 - trim
+    if found.estimand == "ate":
+        kept &= found.propensity >= trim
+    left = data.only(kept)
+    return _comparison(estimator, left, _learned(estimator, left))
+
+
+def fitted_to(
+    estimator: Estimator[CrossSection], data: CrossSection, *, linear: bool = False
+) -> Estimator[CrossSection]:
+    """Return the estimator without squares of covariates that aren't here; with linear learners where asked."""
+    if not isinstance(estimator, Adjustment):
+        return estimator
+    fitted = replace(estimator, squares=tuple(name for name in estimator.squares if name in data.names))
+    return replace(fitted, learner="linear", folds=None) if linear else fitted
+
+
+def _learned(estimator: Adjusts, data: CrossSection) -> FloatArray | None:
+    """Return the probabilities of a learner that isn't the logit."""
+    if not isinstance(estimator, Adjustment) or estimator.learner == "linear":
+        return None
+    return predicted(data, design_of(data, estimator.squares), estimator)[0]
+
+
+def _comparison(estimator: Adjusts, data: CrossSection, learned: FloatArray | None) -> Comparison:
     squares = [name for name in estimator.squares if name in data.names]
     columns = np.column_stack([data.covariates, *(data.column(name) ** 2 for name in squares)])
     names = (*data.names, *(name + _SQUARED for name in squares))
@@ -128,10 +172,12 @@ def comparison(estimator: object, data: CrossSection) -> Comparison | None:
         codes=None if data.cluster is None else data.cluster_codes,
     )
     return Comparison(
-        method=estimator.method,
+        method="common" if getattr(estimator, "slopes", "") == "common" else estimator.method,
         estimand=cast('Literal["att", "ate"]', estimator.estimand),
         names=tuple(name for name, keep in zip(names, kept.tolist(), strict=True) if keep),
         sample=sample,
+        data=data,
+        learned=learned,
     )
 
 

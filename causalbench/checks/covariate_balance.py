@@ -38,6 +38,7 @@ class CovariateBalance:
         found = comparison(estimator, data)
         if found is None:
             return None
+        data = found.data
         conclude = partial(CheckResult, name="covariate-balance", question=self.question, threshold=_ALIKE)
         before = standardized_differences(data.covariates, found.treated, found.sample.weights)
         after = standardized_differences(data.covariates, found.treated, found.weights)

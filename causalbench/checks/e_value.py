@@ -40,6 +40,7 @@ class EValue:
         found = comparison(estimator, data)
         if found is None:
             return None
+        data = found.data
         conclude = partial(CheckResult, name="e-value", question=self.question)
         ratios = _ratios(found, estimate)
         if ratios is None:

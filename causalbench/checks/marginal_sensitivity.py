@@ -45,7 +45,7 @@ class MarginalSensitivity:
     ) -> CheckResult | None:
         """Bound the effect on a grid, and find where zero is reached."""
         found = comparison(estimator, data)
-        if found is None or found.form == "regression":
+        if found is None or found.form in ("regression", "common"):
             return None
         conclude = partial(CheckResult, name="marginal-sensitivity", question=self.question)
         level = level_of(estimate)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._comparison import Adjusts
+from causalbench.checks._comparison import Adjusts, fitted_to
 from causalbench.data.cross_section import CrossSection
 from causalbench.errors import listing
 from causalbench.inference import CATALOGUE as INFERENCES
@@ -51,6 +51,7 @@ class NegativeControlOutcome:
             reason = "The inference gives no interval." if np.ptp(data.before) > 0 else "The past outcome doesn't vary."
             return conclude(verdict="not_evaluable", reason=reason)
         placebo, left_out = placebo_data(data)
+        estimator = fitted_to(estimator, placebo)
         fit = estimator.fit(placebo)
         level = estimate.interval.level
         result = INFERENCES.create(estimate.inference, estimate.inference_options).infer(

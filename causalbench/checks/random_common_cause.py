@@ -50,6 +50,7 @@ class RandomCommonCause:
         found = comparison(estimator, data)
         if found is None:
             return None
+        data = found.data
         noise = rng.standard_normal((self.draws, len(data.outcome)))
         noise = (noise - noise.mean(axis=1, keepdims=True)) / noise.std(axis=1, keepdims=True)
         terms = {"form": found.form, "estimand": found.estimand}

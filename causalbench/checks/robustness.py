@@ -60,6 +60,7 @@ class Robustness:
         found = comparison(estimator, data)
         if found is None:
             return None
+        data = found.data
         level = level_of(estimate)
         conclude = partial(CheckResult, name="robustness", question=self.question)
         if len(data.outcome) - len(data.names) < 5:

@@ -42,6 +42,7 @@ class RosenbaumBounds:
         found = comparison(estimator, data)
         if found is None or found.method != "matching":
             return None
+        data = found.data
         conclude = partial(CheckResult, name="rosenbaum-bounds", question=self.question)
         p = np.clip(found.propensity, 1e-12, 1 - 1e-12)
         odds = np.log(p / (1 - p))

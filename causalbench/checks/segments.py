@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._comparison import USUAL_LEVEL, Adjusts, level_of
+from causalbench.checks._comparison import USUAL_LEVEL, Adjusts, fitted_to, level_of
 from causalbench.data.cross_section import CrossSection
 from causalbench.errors import DataError, RefusalError, listing
 from causalbench.inference import CATALOGUE as INFERENCES
@@ -28,11 +28,12 @@ class Segments:
     r"""The effect in groups of units, and whether effects have opposite signs.
 
     Groups are the levels of text covariates and of covariates with two values; the method is fitted again in each, with the
-    other covariates that vary there. P-values of the effects are adjusted over all groups for the false discovery rate
-    (Benjamini, Hochberg 1995). For each covariate, whose groups share no unit, the hypothesis that no two effects have
-    opposite signs is tested with :math:`\min(Q^+, Q^-)` (Gail, Simon 1985), adjusted over covariates alike. Rejection asks for
-    review: an average near zero then hides effects, and isn't a null. Groups with fewer than 20 units in an arm are left out,
-    and named; covariates that follow from the treatment must not be here.
+    other covariates that vary there in both arms, and with linear learners. P-values of the effects are adjusted over all
+    groups for the false discovery rate (Benjamini, Hochberg 1995). For each covariate, whose groups share no unit, the
+    hypothesis that no two effects have opposite signs is tested with :math:`\min(Q^+, Q^-)` (Gail, Simon 1985), adjusted over
+    covariates alike. Rejection asks for review: an average near zero then hides effects, and isn't a null. Groups with fewer
+    than 20 units in an arm, or that the method refuses, are left out and named; covariates that follow from the treatment
+    must not be here.
 
     Attributes
     ----------
@@ -117,6 +118,7 @@ def _row(
 ) -> dict[str, Any] | None:
     """Return effect, error and interval in a group; None where it is too small or can't be estimated."""
     part = varying(data.only(mask))
+    estimator = fitted_to(estimator, part, linear=True)
     if min(part.n_treated, part.n_control) < _FEWEST:
         return None
     try:
@@ -140,8 +142,9 @@ def _row(
 
 
 def varying(data: CrossSection) -> CrossSection:
-    """Return the cross-section without the covariates that don't vary in it."""
-    kept = np.flatnonzero(np.ptp(data.covariates, axis=0) > 0) if len(data.outcome) else np.empty(0, dtype=int)
+    """Return the cross-section without the covariates that don't vary in one of its arms, which they would separate."""
+    arms = (data.covariates[data.treatment], data.covariates[~data.treatment])
+    kept = np.flatnonzero(np.all([np.ptp(arm, axis=0) > 0 for arm in arms if len(arm)], axis=0))
     return replace(data, covariates=data.covariates[:, kept], names=tuple(data.names[j] for j in kept.tolist()))
 
 
@@ -176,4 +179,4 @@ def _reason(rows: list[dict[str, Any]], opposite: list[dict[str, Any]], small: l
             f"No covariate has groups with effects shown to be opposite. Of {counted(len(rows), 'group')}, {shown} "
             f"{'has' if shown == 1 else 'have'} an effect of {'its' if shown == 1 else 'their'} own, corrected for their number."
         )
-    return reason + (f" Too small to say: {listing(small)}." if small else "")
+    return reason + (f" Too few units to say: {listing(small)}." if small else "")

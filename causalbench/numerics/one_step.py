@@ -23,7 +23,8 @@ from scipy import linalg
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-Form = Literal["aipw", "ipw", "regression"]
+Form = Literal["aipw", "ipw", "regression", "common"]
+"""``regression`` predicts by arm, ``common`` is one regression on treatment and covariates."""
 
 _STEPS = 3
 _CHUNK = 25
@@ -153,9 +154,11 @@ def _effects(sample: Sample, part: Versions, beta: FloatArray, form: Form, estim
     shape = (len(part), len(sample.outcome))
     w = np.broadcast_to(sample.weights, shape) if part.weights is None else part.weights * sample.weights
     d = np.broadcast_to(sample.treatment, shape) if part.treatment is None else part.treatment
+    if form == "common":
+        return _common_slopes(sample, part, w, d)
     p = None if form == "regression" else _version_odds(sample, part, beta)
     zero = np.zeros(shape)
-    fit0 = zero if form == "ipw" else _version_fit(sample, part, w * (1 - d))
+    fit0 = zero if form == "ipw" else _version_fit(sample, part, w * (1 - d), sample.outcome)
     if estimand == "att":
         odds = np.ones(shape) if p is None else p / (1 - p)
         rest = sample.outcome - fit0
@@ -163,13 +166,22 @@ def _effects(sample: Sample, part: Versions, beta: FloatArray, form: Form, estim
         first, second = _means(rest, a), _means(rest, b)
         shares = a / _sum(a) * (rest - first) - b / _sum(b) * (rest - second)
         return np.column_stack([(first - second)[:, 0], _errors(shares, sample.codes)])
-    fit1 = zero if form == "ipw" else _version_fit(sample, part, w * d)
+    fit1 = zero if form == "ipw" else _version_fit(sample, part, w * d, sample.outcome)
     a, b = (w * d, w * (1 - d)) if p is None else (w * d / p, w * (1 - d) / (1 - p))
     gap = fit1 - fit0
     base, first, second = _means(gap, w), _means(sample.outcome - fit1, a), _means(sample.outcome - fit0, b)
     shares = w / _sum(w) * (gap - base)
     shares += a / _sum(a) * (sample.outcome - fit1 - first) - b / _sum(b) * (sample.outcome - fit0 - second)
     return np.column_stack([(base + first - second)[:, 0], _errors(shares, sample.codes)])
+
+
+def _common_slopes(sample: Sample, part: Versions, w: FloatArray, d: FloatArray) -> FloatArray:
+    """Return the coefficient of the treatment beside the covariates, by what they leave of treatment and outcome."""
+    left = d - _version_fit(sample, part, w, d)
+    rest = sample.outcome - _version_fit(sample, part, w, sample.outcome)
+    found = (w * left * rest).sum(axis=1, keepdims=True) / _sum(w * left**2)
+    shares = w * left * (rest - found * left) / _sum(w * left**2)
+    return np.column_stack([found[:, 0], _errors(shares, sample.codes)])
 
 
 def _sum(weights: FloatArray) -> FloatArray:
@@ -222,16 +234,15 @@ def _version_odds(sample: Sample, part: Versions, beta: FloatArray) -> FloatArra
     return p
 
 
-def _version_fit(sample: Sample, part: Versions, weights: FloatArray) -> FloatArray:
-    """Return the fits of a linear regression in some rows of every version, at all rows; shape (n_versions, n)."""
-    x, y = sample.design, sample.outcome
+def _version_fit(sample: Sample, part: Versions, weights: FloatArray, y: FloatArray) -> FloatArray:
+    """Return the fits of a weighted linear regression in every version, at all rows; shape (n_versions, n)."""
+    x = sample.design
     # In a permuted arm covariates look like those of all units, in an arm of the data like those of that arm.
     centre = sample.weights if part.treatment is not None else weights.mean(axis=0)
     gram = (x * centre[:, None]).T @ x
     inverse = _inverse(gram)
-    start = inverse @ (x.T @ (centre * y))
     scale = _sum(weights) / centre.sum()
-    betas, more = np.repeat(start[None], len(part), axis=0), np.zeros((len(part), 1))
+    betas, more = np.broadcast_to((centre * y) @ x @ inverse, (len(part), x.shape[1])), np.zeros((len(part), 1))
     fit = betas @ x.T
     for _ in range(_STEPS):
         score = weights * (y - fit)

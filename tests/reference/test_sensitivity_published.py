@@ -152,17 +152,17 @@ class TestLaLonde:
     @pytest.mark.parametrize("squares", [(), ("age", "education", "re74", "re75")])
     def test_psid_has_no_overlap(self, folder: Path, squares: tuple[str, ...]) -> None:
         """Published: 9.7 effective controls of 2,490; the squares aren't named there, and all choices give 9 to 14."""
-        result = self.verdict("overlap", lalonde(folder, "psid_controls"), squares=squares, folds=1)
+        result = self.verdict("overlap", lalonde(folder, "psid_controls"), squares=squares)
         assert result.verdict == "fail"
         assert 9 < result.table["ess_control"] < 14
         assert result.table["n_control"] == 2490
 
     def test_cps_and_the_experiment_overlap(self, folder: Path) -> None:
         """Published: 258.9 effective controls of 15,992 for CPS-1; the squares aren't named there, 258.2 is without any."""
-        result = self.verdict("overlap", lalonde(folder, "cps_controls"), folds=1)
+        result = self.verdict("overlap", lalonde(folder, "cps_controls"))
         assert result.table["ess_control"] == pytest.approx(258.9, abs=1.5)
         assert result.verdict != "fail"
-        assert self.verdict("overlap", lalonde(folder, None), folds=1).verdict == "pass"
+        assert self.verdict("overlap", lalonde(folder, None)).verdict == "pass"
 
     @pytest.mark.parametrize(
         ("controls", "effect", "std_error"),

@@ -57,7 +57,7 @@ def rejections(name: str, draw: str, verdicts: tuple[str, ...], *, n_nulls: int 
     rng, found = np.random.default_rng([len(name), len(draw)]), []
     for _ in range(n_nulls):
         data = clustered(rng) if draw == "clusters" else null(400, rng, heavy=draw == "heavy tails")
-        answered = answer_cross_section(data, "adjustment", options={"folds": 1, **options})
+        answered = answer_cross_section(data, "adjustment", options=options)
         result = CHECKS.create(name).run(answered.estimator, answered.data, answered.estimate, rng=rng)
         assert result is not None
         found.append(result.verdict in verdicts)
@@ -108,7 +108,7 @@ def test_segments_find_opposite_effects_no_more_often_than_said() -> None:
         data = null(400, rng)
         group = (rng.random(400) < 0.5).astype(float)
         data = replace(data, covariates=np.column_stack([data.covariates, group]), names=(*data.names, "group"))
-        answered = answer_cross_section(data, "adjustment", options={"folds": 1})
+        answered = answer_cross_section(data, "adjustment")
         result = CHECKS.create("segments").run(answered.estimator, answered.data, answered.estimate, rng=rng)
         assert result is not None
         found.append(result.verdict == "review")
@@ -121,7 +121,7 @@ def test_spread_over_subsets_is_what_the_error_leads_to_expect() -> None:
     rng, ratios = np.random.default_rng(6), []
     for _ in range(400):
         data = null(1000, rng)
-        answered = answer_cross_section(data, "adjustment", options={"folds": 1})
+        answered = answer_cross_section(data, "adjustment")
         found = comparison(answered.estimator, data)
         assert found is not None
         assert answered.estimate.std_error is not None

@@ -235,6 +235,9 @@ class TestMarginalSensitivity:
 def exact_effect(data: CrossSection, treatment: FloatArray, weights: FloatArray, form: Form, estimand: str) -> float:
     """Refit everything to convergence: the oracle of the one-step versions."""
     x = np.column_stack([np.ones(len(treatment)), data.covariates])
+    if form == "common":
+        root, both = np.sqrt(weights), np.column_stack([x, treatment])
+        return float(np.linalg.lstsq(both * root[:, None], data.outcome * root, rcond=None)[0][-1])
     odds = x @ fit_logit(x, treatment, weights)
     p = np.full(len(x), 0.5) if form == "regression" else 1 / (1 + np.exp(-odds))
     fits = [np.zeros(len(x))] * 2
@@ -251,7 +254,7 @@ def exact_effect(data: CrossSection, treatment: FloatArray, weights: FloatArray,
 
 
 @pytest.mark.parametrize("estimand", ["att", "ate"])
-@pytest.mark.parametrize("form", ["aipw", "ipw", "regression"])
+@pytest.mark.parametrize("form", ["aipw", "ipw", "regression", "common"])
 def test_versions_are_those_of_full_refits(form: Form, estimand: str) -> None:
     data = confounded(1500, n_covariates=3, seed=9)
     rng = np.random.default_rng(10)
@@ -362,6 +365,35 @@ class TestVerdicts:
         assert left_out == ("same", "cube", "sign")
         assert placebo.names == ("other",)
         assert placebo.before is None
+
+    def test_squares_of_what_the_placebo_leaves_out_go_with_it(self) -> None:
+        data = confounded(400, past=True)
+        assert data.before is not None
+        wide = replace(data, covariates=np.column_stack([data.covariates, data.before]), names=(*data.names, "past"))
+        result = run("negative-control-outcome", wide, squares=("x0", "past"))
+        assert result is not None
+        assert result.table["left_out"] == ["past"]
+
+    @pytest.mark.parametrize("learner", ["forest", "boosting"])
+    def test_overlap_is_that_of_the_learner(self, learner: str) -> None:
+        """A treatment that a logit can't see, and trees can: the middle of a covariate is all but always treated."""
+        rng = np.random.default_rng(19)
+        x = rng.normal(size=(1200, 1))
+        taken = rng.random(1200) < np.where(np.abs(x[:, 0]) < 0.7, 0.97, 0.03)
+        data = CrossSection(outcome=rng.normal(size=1200), treatment=taken, covariates=x, names=("x",))
+        plainly, learned = (run("overlap", data, learner=name) for name in ("linear", learner))
+        assert plainly is not None
+        assert learned is not None
+        assert plainly.verdict == "pass"
+        assert learned.table["ess_control"] < plainly.table["ess_control"] / 3
+
+    def test_trimmed_units_are_left_out_of_checks(self) -> None:
+        data = confounded(600, strength=2.0)
+        every, some = (run("overlap", data, trim=trim) for trim in (0.0, 0.1))
+        assert every is not None
+        assert some is not None
+        assert some.table["n_treated"] < every.table["n_treated"]
+        assert some.table["quantiles_treated"][-1] <= 0.95
 
     def test_placebo_outcome_needs_a_past(self) -> None:
         for data, options in ((confounded(), {}), (confounded(past=True), {"method": "dr-did"})):
