@@ -28,6 +28,18 @@ CARD = (
     "e-value",
     "marginal-sensitivity",
 )
+TESTS = {
+    "negative-control-outcome": ("fail",),
+    "placebo-treatment": ("review", "fail"),
+    "data-subset": ("review", "fail"),
+    "random-common-cause": ("review", "fail"),
+}
+KINDS = ("normal", "t(4)", "clusters")
+LEFT_OUT = (
+    ("negative-control-outcome", "clusters"),
+    ("random-common-cause", "t(4)"),
+    ("random-common-cause", "clusters"),
+)
 RESULT = Path(__file__).parent / "results" / "refutation.md"
 
 
@@ -61,13 +73,13 @@ def clustered(rng: np.random.Generator) -> CrossSection:
 
 
 def seconds(answered: ComparisonAnswer, name: str) -> float:
-    """Return the best of three runs."""
+    """Return the best of three runs, in seconds of the processor."""
     found = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         check = CHECKS.create(name)
         check.run(answered.estimator, answered.data, answered.estimate, rng=np.random.default_rng(0))
-        found.append(time.perf_counter() - start)
+        found.append(time.process_time() - start)
     return min(found)
 
 
@@ -85,29 +97,23 @@ def timings() -> list[str]:
     return [head, "|---" * (1 + len(cases)) + "|", *("| " + " | ".join(row) + " |" for row in rows.values())]
 
 
-def sizes(n_nulls: int) -> list[str]:
+def size(name: str, kind: str, n_nulls: int) -> float:
+    """Return the share of nulls that a check rejects."""
+    rng, found = np.random.default_rng([n_nulls, len(name), len(kind)]), []
+    for _ in range(n_nulls):
+        data = clustered(rng) if kind == "clusters" else draw(400, 3, rng, heavy=kind == "t(4)")
+        answered = answer_cross_section(data, "adjustment")
+        result = CHECKS.create(name).run(answered.estimator, data, answered.estimate, rng=rng)
+        found.append(result is not None and result.verdict in TESTS[name])
+    return float(np.mean(found))
+
+
+def sizes(measured: dict[tuple[str, str], float]) -> list[str]:
     """Return a table of the share of nulls that are rejected."""
-    asked = {
-        "negative-control-outcome": ("fail",),
-        "placebo-treatment": ("review", "fail"),
-        "data-subset": ("review", "fail"),
-        "random-common-cause": ("review", "fail"),
-    }
     lines = ["| check | normal, n = 400 | t(4), n = 400 | 60 clusters of 10 |", "|---|---|---|---|"]
-    for name, verdicts in asked.items():
-        row = [name]
-        for kind in ("normal", "heavy", "clusters"):
-            rng, found = np.random.default_rng([n_nulls, len(name)]), []
-            if kind == "clusters" and name == "negative-control-outcome":
-                row.append("-")
-                continue
-            for _ in range(n_nulls):
-                data = clustered(rng) if kind == "clusters" else draw(400, 3, rng, heavy=kind == "heavy")
-                answered = answer_cross_section(data, "adjustment")
-                result = CHECKS.create(name).run(answered.estimator, data, answered.estimate, rng=rng)
-                found.append(result is not None and result.verdict in verdicts)
-            row.append(f"{100 * np.mean(found):.1f}%")
-        lines.append("| " + " | ".join(row) + " |")
+    for name in TESTS:
+        row = [f"{100 * measured[name, kind]:.1f}%" if (name, kind) in measured else "-" for kind in KINDS]
+        lines.append(f"| {name} | " + " | ".join(row) + " |")
     return lines
 
 
@@ -124,10 +130,45 @@ def dowhy_seconds(n: int, simulations: int) -> list[str]:
         estimand = model.identify_effect(proceed_when_unidentifiable=True)
         estimate = model.estimate_effect(estimand, method_name="backdoor.linear_regression")
         for name in ("placebo_treatment_refuter", "random_common_cause", "data_subset_refuter"):
-            start = time.perf_counter()
-            model.refute_estimate(estimand, estimate, method_name=name, num_simulations=simulations)
-            lines.append(f"| {name} | {time.perf_counter() - start:.1f} |")
+            start = time.process_time()
+            model.refute_estimate(
+                estimand, estimate, method_name=name, num_simulations=simulations, show_progress_bar=False
+            )
+            lines.append(f"| {name} | {time.process_time() - start:.1f} |")
     return lines
+
+
+def report(n_nulls: int, measured: dict[tuple[str, str], float], dowhy: list[str]) -> None:
+    """Write the results."""
+    error = 100 * np.sqrt(0.05 * 0.95 / n_nulls)
+    parts = [
+        "# Attempts to refute a comparison",
+        "",
+        "Written by `benchmarks/refutation.py`; one thread. AIPW with linear learners.",
+        "",
+        "## Seconds of the processor at 10,000 units, 200 simulations each",
+        "",
+        *timings(),
+        "",
+        "Permutations, random covariates, subsets and bootstrap draws are Newton steps from the fit itself, with linear",
+        "nuisances and without cross-fitting, not refits: with a forest or boosting they describe the linear sibling.",
+        "",
+        f"## Sizes, {n_nulls:,} nulls, Monte Carlo error {error:.2f} points at 5%",
+        "",
+        *sizes(measured),
+        "",
+        "The random covariate is held against a convention, a quarter of the standard error, and isn't a test.",
+        "The placebo treatment and the subsets have margins (1.5 times the level, 1.25 times the spread), so they lie below 5%.",
+    ]
+    if dowhy:
+        parts += [
+            "",
+            "## dowhy's refuters: 10,000 units, 10 covariates, linear regression, 200 simulations",
+            "",
+            *dowhy,
+        ]
+    RESULT.write_text("\n".join(parts) + "\n", encoding="utf-8")
+    print("\n".join(parts))
 
 
 def main() -> None:
@@ -136,34 +177,9 @@ def main() -> None:
     parser.add_argument("--nulls", type=int, default=2000)
     parser.add_argument("--no-dowhy", action="store_true")
     options = parser.parse_args()
-    error = 100 * np.sqrt(0.05 * 0.95 / options.nulls)
-    parts = [
-        "# Attempts to refute a comparison",
-        "",
-        "Written by `benchmarks/refutation.py`; one thread of linear algebra. AIPW with linear learners.",
-        "",
-        "## Seconds at 10,000 units, 200 simulations each",
-        "",
-        *timings(),
-        "",
-        "Permutations, random covariates, subsets and bootstrap draws are Newton steps from the fit itself, with linear",
-        "nuisances and without cross-fitting, not refits: with a forest or boosting they describe the linear sibling.",
-        "",
-        f"## Sizes, {options.nulls:,} nulls, Monte Carlo error {error:.1f} points at 5%",
-        "",
-        *sizes(options.nulls),
-        "",
-        "The random covariate is held against a convention, a quarter of the standard error, and isn't a test.",
-    ]
-    if not options.no_dowhy:
-        parts += [
-            "",
-            "## dowhy's refuters: 10,000 units, 10 covariates, linear regression, 200 simulations",
-            "",
-            *dowhy_seconds(10_000, 200),
-        ]
-    RESULT.write_text("\n".join(parts) + "\n", encoding="utf-8")
-    print("\n".join(parts))
+    pairs = [(name, kind) for name in TESTS for kind in KINDS if (name, kind) not in LEFT_OUT]
+    measured = {(name, kind): size(name, kind, options.nulls) for name, kind in pairs}
+    report(options.nulls, measured, [] if options.no_dowhy else dowhy_seconds(10_000, 200))
 
 
 if __name__ == "__main__":

@@ -91,21 +91,25 @@ class _Side:
 
     rest: FloatArray
     design: FloatArray
-    fixed: FloatArray
     variable: FloatArray
     arm: Arm
 
     @classmethod
     def of(cls, rest: FloatArray, design: FloatArray, *, fixed: FloatArray, variable: FloatArray) -> _Side:
-        return cls(
-            rest=rest, design=design, fixed=fixed, variable=variable, arm=Arm.of(rest, fixed=fixed, variable=variable)
-        )
+        return cls(rest=rest, design=design, variable=variable, arm=Arm.of(rest, fixed=fixed, variable=variable))
 
     def sharp(self, strength: float, sign: float) -> FloatArray:
         """Return the sharp bound of the mean on one side, shape (n_draws,)."""
         y = sign * self.rest
         fitted = quantile_regression(y, self.design, weights=self.variable[0], share=strength / (strength + 1))
-        bound = sharp_upper_bound(y, fitted, fixed=self.fixed, variable=self.variable, strength=strength)
+        bound = sharp_upper_bound(
+            y,
+            fitted,
+            fixed=sign * self.arm.fixed,
+            variable=self.variable,
+            total=self.arm.total + self.arm.mass[:, -1],
+            strength=strength,
+        )
         return sign * bound
 
 

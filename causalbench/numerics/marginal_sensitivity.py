@@ -101,7 +101,13 @@ def _running(values: FloatArray) -> FloatArray:
 
 
 def sharp_upper_bound(
-    outcome: FloatArray, quantile: FloatArray, *, fixed: FloatArray, variable: FloatArray, strength: float
+    outcome: FloatArray,
+    quantile: FloatArray,
+    *,
+    fixed: FloatArray | float,
+    variable: FloatArray,
+    total: FloatArray | float,
+    strength: float,
 ) -> FloatArray:
     r"""Return the bound of Dorn and Guo on the mean of an arm, shape (n_draws,), at given conditional quantiles.
 
@@ -112,14 +118,18 @@ def sharp_upper_bound(
     ----------
     outcome, quantile
         Shape (n,); any guess of the quantile at ``strength / (strength + 1)`` gives a bound that holds.
-    fixed, variable
-        Parts of the weights, shape (n_draws, n).
+    fixed
+        Sums of the fixed part of the weights times the outcome, shape (n_draws,), or 0.
+    variable
+        Variable part of the weights, shape (n_draws, n).
+    total
+        Sums of both parts of the weights, shape (n_draws,), or one number.
     strength
         At least 1.
     """
     rest = outcome - quantile
     shifted = quantile + np.where(rest > 0, strength, 1 / strength) * rest
-    result: FloatArray = (fixed @ outcome + variable @ shifted) / (fixed + variable).sum(axis=1)
+    result: FloatArray = (fixed + variable @ shifted) / total
     return result
 
 

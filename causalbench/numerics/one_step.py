@@ -6,9 +6,10 @@ logit and its outcome regressions start at those of the data itself, with the He
 .. math:: \gamma \leftarrow \gamma + \left( \frac{\sum_i w_i}{n} H \right)^{-1} \sum_i w_i x_i (d_i - p_i(\gamma))
 
 and alike for least squares. Each step multiplies the error by the relative distance of the Hessians, so three steps leave
-:math:`O_p(n^{-2})`; a logit that still isn't at its optimum then, as near separation, is fitted to the end. All versions
-are worked at once, as matrix products. Nuisances are a logit and linear regressions, whatever the estimator's learner,
-without cross-fitting: the first-order behaviour is that of the estimator with linear learners.
+:math:`O_p(n^{-2})`; a logit gets up to twelve, and one that still isn't at its optimum then, as near separation, is
+fitted to the end. All versions are worked at once, as matrix products. Nuisances are a logit and linear regressions,
+whatever the estimator's learner, without cross-fitting: the first-order behaviour is that of the estimator with linear
+learners.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ Form = Literal["aipw", "ipw", "regression", "common"]
 """``regression`` predicts by arm, ``common`` is one regression on treatment and covariates."""
 
 _STEPS = 3
+_MOST_STEPS = 12
 _CHUNK = 25
 _MOST_LOG_ODDS = 30.0
 _SETTLED = 1e-3
@@ -216,8 +218,8 @@ def _version_odds(sample: Sample, part: Versions, beta: FloatArray) -> FloatArra
     scale = _sum(w) / sample.weights.sum()
     gammas, more = np.repeat(beta[None], n_versions, axis=0), np.zeros((n_versions, 1))
     p = np.broadcast_to(start, shape)
-    for _ in range(_STEPS):
-        score = w * (d - p)
+    score = w * (d - p)
+    for step in range(_MOST_STEPS):
         gammas = gammas + (score @ x) @ inverse / scale
         odds = gammas @ x.T
         if part.extra is not None:
@@ -226,8 +228,12 @@ def _version_odds(sample: Sample, part: Versions, beta: FloatArray) -> FloatArra
             )
             odds += more * part.extra
         p = _expit(odds)
-    score = (w * (d - p)) @ x
-    for row in np.flatnonzero((score @ inverse * score).sum(axis=1) / scale[:, 0] > _SETTLED).tolist():
+        score = w * (d - p)
+        slope = score @ x
+        left = (slope @ inverse * slope).sum(axis=1) / scale[:, 0]
+        if step + 1 >= _STEPS and (left <= _SETTLED).all():
+            break
+    for row in np.flatnonzero(left > _SETTLED).tolist():
         columns = x if part.extra is None else np.column_stack([x, part.extra[row]])
         begin = np.r_[beta, np.zeros(columns.shape[1] - len(beta))]
         p[row] = _expit(columns @ fit_logit(columns, d[row], w[row], start=begin, n_steps=15))

@@ -210,7 +210,7 @@ class TestMarginalSensitivity:
         )
         primal = -solved.fun / w.sum()
         fitted = quantile_regression(y, x, weights=w, share=strength / (1 + strength))
-        dual = sharp_upper_bound(y, fitted, fixed=np.zeros((1, n)), variable=w[None], strength=strength)[0]
+        dual = sharp_upper_bound(y, fitted, fixed=0.0, variable=w[None], total=w.sum(), strength=strength)[0]
         loose = Arm.of(y, fixed=np.zeros((1, n)), variable=w[None]).highest(strength)[0]
         assert primal <= dual + 1e-9
         assert dual - primal < 1e-3
@@ -220,7 +220,7 @@ class TestMarginalSensitivity:
         rng = np.random.default_rng(8)
         y, w = rng.normal(size=50), rng.random((1, 50))
         at = [
-            sharp_upper_bound(y, np.full(50, q), fixed=np.zeros((1, 50)), variable=w, strength=1.5)[0]
+            sharp_upper_bound(y, np.full(50, q), fixed=0.0, variable=w, total=w.sum(), strength=1.5)[0]
             for q in np.linspace(-2, 2, 41)
         ]
         primal = optimize.linprog(-(w[0] * y), A_eq=w, b_eq=[w.sum()], bounds=[(1 / 1.5, 1.5)] * 50)
