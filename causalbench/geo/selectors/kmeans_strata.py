@@ -60,7 +60,7 @@ class KmeansStrata(Randomized):
 
     def strata_of(self, limits: Constraints, outcome: FloatArray, members: BoolArray) -> IntArray:
         """Return the stratum of every market, -1 for those that aren't members; shape (n_units,)."""
-        from sklearn.cluster import KMeans  # type: ignore[import-untyped]
+        from sklearn.cluster import KMeans
 
         features = market_features(outcome[members])
         spread = features.std(axis=0)
