@@ -255,7 +255,7 @@ def test_refused_exclusion_names_the_unit(run, table):
 
 
 USAGE = {
-    "missing flag": (["estimate", "did", "t.csv"], "Missing option '--unit'"),
+    "missing flag": (["estimate", "did", "t.csv"], "Missing option '--outcome'"),
     "missing table": (["estimate", "did"], "Missing argument 'TABLE'"),
     "unknown flag": (["estimate", "did", "t.csv", "--onmissing", "zero"], "No such option: --onmissing"),
     "flag without a value": (["estimate", "did", "t.csv", "--unit"], "Option '--unit' requires an argument"),
