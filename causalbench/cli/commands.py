@@ -220,6 +220,7 @@ def _say_audit(metric: str, audit: Audit) -> None:
 
 def _say_published(published: Any) -> None:
     headline = published.evidence["headline"]
-    typer.echo("\n".join(headline[key] for key in ("sentence", "answer", "why")))
+    lines = [headline.get("override"), *(headline[key] for key in ("sentence", "answer", "why"))]
+    typer.echo("\n".join(line for line in lines if line))
     typer.echo(f"\nReport:   {published.folder / 'report.html'}")
     typer.echo(f"Notebook: {published.folder / 'notebook.ipynb'}\nEvidence: {published.folder / 'evidence.json'}")
