@@ -58,10 +58,16 @@ class NodeData:
         }
 
     @cached_property
+    def standard(self) -> FloatArray:
+        """All columns of all blocks with mean 0 and variance 1, shape (n_rows, d)."""
+        cells = np.column_stack(list(self.blocks.values()))
+        centred: FloatArray = cells - cells.mean(axis=0)
+        return np.asarray(centred / centred.std(axis=0))
+
+    @cached_property
     def correlation(self) -> FloatArray:
         """Correlation matrix of all columns of all blocks."""
-        found: FloatArray = np.corrcoef(np.column_stack(list(self.blocks.values())), rowvar=False)
-        return np.atleast_2d(found)
+        return np.asarray(self.standard.T @ self.standard / self.n_rows)
 
     def numeric(self, name: str) -> bool:
         """Tell whether a node is a number with more than two values."""

@@ -18,8 +18,8 @@ from causalbench.dag.implications import Independence, local_independences, miss
 from causalbench.data.sources import Source
 from causalbench.numerics.independence import (
     Claims,
-    fisher_z_p_values,
     fisher_z_threshold,
+    linear_product_test,
     partial_correlations,
     residual_product_test,
 )
@@ -152,8 +152,9 @@ def hold_against(
     """Test what a graph claims about a table.
 
     Every two nodes without an edge are tested for independence given one set that the graph says separates them: numbers by
-    partial correlation, others by products of residuals (:mod:`causalbench.numerics.independence`); p-values are adjusted so
-    that the share of false ones among the rejected is at most 1 - level. Then the graph is compared with its relabelings.
+    partial correlation with an error that holds for uneven variances, others by products of residuals of linear and logistic
+    regressions (:mod:`causalbench.numerics.independence`); p-values are adjusted so that the share of false ones among the
+    rejected is at most 1 - level. Then the graph is compared with its relabelings.
 
     A pass says that these data don't contradict the graph, not that it is right: graphs with the same independences pass alike,
     and both tests see only dependence between means, straight lines where columns are numbers.
@@ -349,8 +350,8 @@ def _tested(data: NodeData, claim: Independence) -> _Raw:
         group = Claims(given=given, x=data.columns[claim.x], y=data.columns[claim.y])
         itself = np.arange(len(data.correlation))[None, :]
         partial = partial_correlations(data.correlation, [group], itself)[0]
-        p = fisher_z_p_values(partial, np.array([len(given)]), data.n_rows)
-        return "partial-correlation", float(partial[0]), float(p[0])
+        p = linear_product_test(data.standard, data.correlation, group).p_value
+        return "partial-correlation", float(partial[0]), p
     design: FloatArray = np.column_stack([np.empty((data.n_rows, 0)), *(data.blocks[name] for name in names)])
     found = residual_product_test(data.blocks[claim.x], data.blocks[claim.y], design)
     return "residual-products", None, found.p_value

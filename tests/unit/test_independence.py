@@ -12,6 +12,7 @@ from causalbench.numerics.independence import (
     Claims,
     fisher_z_p_values,
     fisher_z_threshold,
+    linear_product_test,
     partial_correlations,
     residual_product_test,
     residuals,
@@ -109,3 +110,24 @@ def test_scale_changes_nothing():
     one = residual_product_test(x, y, z)
     other = residual_product_test(1e6 * x + 3, -1e-6 * y, 100 * z - 7)
     assert other.p_value == pytest.approx(one.p_value, rel=1e-6)
+
+
+@pytest.mark.parametrize("k", [0, 1, 3])
+def test_the_test_from_the_correlation_matrix_is_the_one_from_regressions(k):
+    rng = np.random.default_rng(7 + k)
+    data = rng.normal(size=(120, k + 2)) @ rng.normal(size=(k + 2, k + 2))
+    standard = (data - data.mean(axis=0)) / data.std(axis=0)
+    claim = Claims(given=np.arange(2, k + 2), x=np.array([0]), y=np.array([1]))
+    found = linear_product_test(standard, np.corrcoef(data, rowvar=False), claim)
+    slow = residual_product_test(data[:, :1], data[:, 1:2], data[:, 2:])
+    assert found.statistic == pytest.approx(slow.statistic, rel=1e-6)
+    assert found.p_value == pytest.approx(slow.p_value, rel=1e-6)
+
+
+def test_a_fixed_column_or_a_singular_set_gives_no_number():
+    data = np.random.default_rng(8).normal(size=(50, 3))
+    data = np.column_stack([data, data[:, 0]])
+    standard, correlation = (data - data.mean(axis=0)) / data.std(axis=0), np.corrcoef(data, rowvar=False)
+    for held, x, y in (([3], 0, 1), ([0, 3], 1, 2)):
+        claim = Claims(given=np.array(held), x=np.array([x]), y=np.array([y]))
+        assert np.isnan(linear_product_test(standard, correlation, claim).p_value)
