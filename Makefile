@@ -26,6 +26,8 @@ bench: .venv/.ready-dev
 	$(ONE_THREAD) $(BIN)/python benchmarks/bsts_coverage.py
 	$(BIN)/python benchmarks/engine_moments.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/inference_sizes.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/dag.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/falsification.py
 
 bench-published: .venv/.ready-dev
 	$(ONE_THREAD) $(BIN)/python benchmarks/honest.py
