@@ -30,7 +30,8 @@ _MARKS = {
     "fail": ("X", COUNTERFACTUAL, "fail"),
     "not_evaluable": ("_", MUTED, "not evaluable"),
 }
-_WIDTH = 132
+_QUESTION_WIDTH, _REASON_WIDTH = 76, 104
+_LEFT = 15.5
 
 
 def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
@@ -38,22 +39,27 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
     found = [check for name in _CHECKS if (check := find_check(evidence, metric, name)) is not None]
     if not any(check["name"] in _DECISIVE for check in found):
         return None
-    texts = [textwrap.wrap(check["reason"], _WIDTH, max_lines=3, placeholder=" …") for check in found]
-    heights = [1.25 + 0.95 * len(lines) for lines in texts]
+    questions = [textwrap.wrap(check["question"], _QUESTION_WIDTH) for check in found]
+    reasons = [textwrap.wrap(check["reason"], _REASON_WIDTH, max_lines=4, placeholder=" …") for check in found]
+    heights = [1.0 + 1.05 * len(bold) + 0.95 * len(plain) for bold, plain in zip(questions, reasons, strict=True)]
     with canvas(height=0.55 + 0.165 * sum(heights)) as (figure, (axes,)):
         axes.set_axis_off()
         axes.set_xlim(0, 100)
         axes.set_ylim(sum(heights), 0)
         top = 0.0
-        for check, lines, height in zip(found, texts, heights, strict=True):
+        for check, bold, plain, height in zip(found, questions, reasons, heights, strict=True):
             marker, colour, word = _MARKS[check["verdict"]]
-            axes.plot([1.2], [top + 0.95], marker=marker, color=colour, markersize=7, linestyle="none", clip_on=False)
-            axes.text(3.2, top + 0.95, check["question"], color=INK, fontsize=9, va="center", fontweight="bold")
-            axes.text(100, top + 0.95, word, color=colour, fontsize=9, va="center", ha="right", fontweight="bold")
-            for k, line in enumerate(lines):
-                axes.text(3.2, top + 1.95 + 0.95 * k, line, color=MUTED, fontsize=7.5, va="center")
+            line = top + 0.95
+            axes.plot([1.2], [line], marker=marker, color=colour, markersize=7, linestyle="none", clip_on=False)
+            axes.text(3.2, line, word, color=colour, fontsize=9, va="center", fontweight="bold")
+            for text in bold:
+                axes.text(_LEFT, line, text, color=INK, fontsize=9, va="center", fontweight="bold")
+                line += 1.05
+            for text in plain:
+                axes.text(_LEFT, line, text, color=MUTED, fontsize=7.5, va="center")
+                line += 0.95
             top += height
-            axes.axhline(top - 0.12, color=GRID, linewidth=0.7)
+            axes.axhline(top, color=GRID, linewidth=0.7)
         axes.set_title("What was tried to bring the result down", pad=8)
         svg = to_svg(figure)
     verdicts = "; ".join(f"{check['question']} {_MARKS[check['verdict']][2]}" for check in found)
