@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Nodes = str | Iterable[str]
+_MOST_SHOWN = 20
+"""Nodes of a cycle that a message prints."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,7 +99,13 @@ class Graph:
         loops = [cause for cause, effect in (*edges, *pairs) if cause == effect]
         if loops:
             raise GraphError(f"{loops[0]!r} points to itself", remedy="take the edge out")
-        for what, group in (("latent", self.latents), ("selected", self.selected), ("node with a tier", self.tiers)):
+        for what, group in (
+            ("latent", self.latents),
+            ("selected", self.selected),
+            ("node with a tier", self.tiers),
+            ("exposure", () if self.exposure is None else (self.exposure,)),
+            ("outcome", () if self.outcome is None else (self.outcome,)),
+        ):
             self.require(group, what=what)
         _refuse_cycle(self)
         if self.tiers:
@@ -107,10 +115,14 @@ class Graph:
     def parse(cls, text: str) -> Graph:
         """Read a graph from dagitty text, DOT, GML or an edge list in CSV.
 
+        Nodes are marked ``latent``, ``selected``, ``exposure``, ``outcome``, ``before_launch`` or ``tier=1``. dagitty's
+        ``adjusted`` says what somebody chose, not what causes what, and counts for nothing, as do marks with a value that only
+        draw. The third column of an edge list may say ``bidirected``.
+
         Raises
         ------
         GraphError
-            With line and column of what can't be read.
+            With line and column of what can't be read, a mark that means nothing, or an edge without direction.
 
         Examples
         --------
@@ -124,7 +136,17 @@ class Graph:
 
     @classmethod
     def from_networkx(cls, graph: Any) -> Graph:
-        """Read a networkx DiGraph; attributes ``latent`` (or ``observed="no"``, as in dowhy), ``selected`` and ``tier`` count."""
+        """Read a networkx DiGraph; attributes ``latent`` (or ``observed="no"``, as in dowhy), ``selected`` and ``tier`` count.
+
+        Raises
+        ------
+        GraphError
+            For an undirected graph, and for two nodes that are written alike.
+        """
+        if not graph.is_directed():
+            raise GraphError("the networkx graph is undirected", remedy="make it a DiGraph of causes and effects")
+        if len({str(node) for node in graph}) < len(graph):
+            raise GraphError("two nodes of the networkx graph are written alike", remedy="give them names of their own")
         hidden = [
             n for n, a in graph.nodes(data=True) if a.get("latent") or str(a.get("observed", "yes")).lower() == "no"
         ]
@@ -271,7 +293,7 @@ def _closure(nodes: Iterable[int], neighbours: Sequence[Sequence[int]]) -> set[i
 
 
 def _refuse_cycle(graph: Graph) -> None:
-    """Refuse a graph with a cycle, printing a shortest part of it that closes (Kahn's algorithm finds what is left)."""
+    """Refuse a graph with a cycle, printing one (Kahn's algorithm finds the nodes on cycles and behind them)."""
     left = [len(causes) for causes in graph.parents]
     ready = [i for i, count in enumerate(left) if not count]
     done = 0
@@ -284,12 +306,15 @@ def _refuse_cycle(graph: Graph) -> None:
     if done == len(left):
         return
     node = next(i for i, count in enumerate(left) if count)
-    path: list[int] = []
+    path: dict[int, None] = {}
     while node not in path:
-        path.append(node)
+        path[node] = None
         node = next(i for i in graph.parents[node] if left[i])
-    cycle = [*path[path.index(node) :], node][::-1]
-    shown = " -> ".join(graph.nodes[i] for i in cycle)
+    visited = list(path)
+    cycle = [graph.nodes[i] for i in [*visited[visited.index(node) :], node][::-1]]
+    if len(cycle) > _MOST_SHOWN:
+        cycle = [*cycle[: _MOST_SHOWN - 2], f"... {len(cycle) - _MOST_SHOWN} more ...", *cycle[-2:]]
     raise GraphError(
-        f"the graph has a cycle: {shown}", remedy="a cause can't follow its effect; take one of these edges out"
+        f"the graph has a cycle: {' -> '.join(cycle)}",
+        remedy="a cause can't follow its effect; take one of these edges out",
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from causalbench.dag.gml import is_gml, read_gml
+from causalbench.dag.statements import Found, refuse, unknown_mark
 from causalbench.errors import GraphError
 
 _TOKEN = re.compile(
@@ -20,19 +22,11 @@ _TOKEN = re.compile(
     |(?P<word>(?:[^\s;{}\[\]=,"<>@-]|-(?![->]))+)""",
     re.VERBOSE | re.DOTALL,
 )
-_ROLES = {
-    "latent": "latents",
-    "unobserved": "latents",
-    "u": "latents",
-    "selected": "selected",
-    "adjusted": "selected",
-    "exposure": "exposure",
-    "e": "exposure",
-    "outcome": "outcome",
-    "o": "outcome",
-    "before_launch": "before_launch",
-}
-_HEADS = ("dag", "digraph", "graph", "strict", "pdag", "mag", "pag")
+_HEADS = ("dag", "digraph", "graph", "strict", "pdag")
+_OF_CLASSES = ("mag", "pag")
+_HEADERS = (["from", "to"], ["cause", "effect"], ["source", "target"], ["parent", "child"])
+_DIRECTED = ("", "directed", "->")
+_BIDIRECTED = ("bidirected", "<->", "both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,53 +36,25 @@ class _Token:
     at: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    nodes: dict[str, None] = field(default_factory=dict)
-    edges: list[tuple[str, str]] = field(default_factory=list)
-    bidirected: list[tuple[str, str]] = field(default_factory=list)
-    roles: dict[str, list[str]] = field(default_factory=dict)
-    tiers: dict[str, int] = field(default_factory=dict)
+_Link = tuple[_Token, list[str], list[str]]
 
 
 def parse(text: str) -> dict[str, Any]:
     """Return the fields of a :class:`~causalbench.dag.graph.Graph` from text in one of four forms."""
-    stripped = text.lstrip()
-    if re.match(r"(Creator\b.*\n\s*)?(Version\b.*\n\s*)?graph\s*\[", stripped):
-        return _fields(_from_gml(text))
-    if re.match(rf"({'|'.join(_HEADS)})\b", stripped) or "{" in text or "->" in text or "<-" in text:
-        return _fields(_from_arrows(text))
-    return _fields(_from_csv(text))
+    text = text.removeprefix("\ufeff")
+    if is_gml(text):
+        return read_gml(text).fields()
+    if _has_commas_alone(text):
+        return _from_csv(text).fields()
+    if "{" in text or "->" in text or "<-" in text or "--" in text:
+        return _from_arrows(text).fields()
+    return _from_csv(text).fields()
 
 
-def _fields(found: _Found) -> dict[str, Any]:
-    single = {}
-    for role in ("exposure", "outcome"):
-        names = found.roles.get(role, [])
-        if len(names) > 1:
-            raise GraphError(f"several nodes are the {role}: {', '.join(names)}", remedy="mark one")
-        single[role] = names[0] if names else None
-    early = dict.fromkeys(found.roles.get("before_launch", ()), 0)
-    if early and single["exposure"]:
-        early[str(single["exposure"])] = 1
-    return {
-        "nodes": tuple(found.nodes),
-        "edges": tuple(found.edges),
-        "bidirected": tuple(found.bidirected),
-        "latents": frozenset(found.roles.get("latents", ())),
-        "selected": frozenset(found.roles.get("selected", ())),
-        "tiers": early | found.tiers,
-        **single,
-    }
-
-
-def _refuse(text: str, at: int, problem: str) -> NoReturn:
-    line, start = text.count("\n", 0, at) + 1, text.rfind("\n", 0, at) + 1
-    shown = text[start:].split("\n", 1)[0].strip()
-    raise GraphError(
-        f"line {line}, column {at - start + 1}: {problem}: {shown[:80]}",
-        remedy='write edges as "a -> b" or "a <-> b" and marks as "u [latent]", one statement a line',
-    )
+def _has_commas_alone(text: str) -> bool:
+    """Tell whether the first line is cells between commas: an arrow there may stand in the third alone."""
+    first = text.lstrip().split("\n", 1)[0]
+    return "," in first and not re.search(r"[{\[]|--|->|<-", ",".join(first.split(",")[:2]))
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -96,40 +62,66 @@ def _tokens(text: str) -> Iterator[_Token]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            _refuse(text, at, f"{text[at]!r} can't be read")
+            problem = "this quote isn't closed" if text[at] == '"' else f"{text[at]!r} can't be read outside quotes"
+            refuse(text, at, problem)
         if match.lastgroup != "space":
             yield _Token(kind=str(match.lastgroup), text=match[0], at=at)
         at = match.end()
 
 
-def _from_arrows(text: str) -> _Found:
+def _from_arrows(text: str) -> Found:
     """Read dagitty's language and the part of DOT that graphs of causes need."""
     tokens = [*_tokens(text), _Token(kind="end", text="", at=len(text))]
-    at = _after_head(tokens)
-    found, depth = _Found(), 0
+    at, depth = _after_head(text, tokens)
+    found = Found()
     while at < len(tokens):
         token = tokens[at]
+        inner = _after_subgraph(tokens, at)
         if token.kind == "end":
             at += 1
         elif token.text == "}":
-            depth += 1
+            depth -= 1
             at += 1
+            if depth < 0:
+                refuse(text, token.at, "brackets don't match")
+        elif inner is not None:
+            depth += 1
+            at = inner
         else:
             at = _statement(text, tokens, at, found)
-    if depth > 1 or (depth == 0 and any(t.text == "{" for t in tokens)):
-        _refuse(text, len(text) - 1, "brackets don't match")
+    if depth:
+        refuse(text, len(text) - 1, "brackets don't match")
     return found
 
 
-def _after_head(tokens: list[_Token]) -> int:
-    """Skip ``dag {``, ``strict digraph "name" {`` and the like."""
-    if tokens[0].text not in _HEADS:
-        return 0
+def _after_head(text: str, tokens: Sequence[_Token]) -> tuple[int, int]:
+    """Skip ``dag {``, ``strict digraph "name" {`` and the like; return where it ends and how many brackets it opened."""
+    first = next((token for token in tokens if token.kind != "end"), tokens[-1])
+    kind = first.text.lower()
+    if kind not in (*_HEADS, *_OF_CLASSES, "{"):
+        return 0, 0
     opening = next((i for i, token in enumerate(tokens) if token.text == "{"), None)
-    return 0 if opening is None else opening + 1
+    if opening is None or any(token.kind == "arrow" for token in tokens[:opening]):
+        return 0, 0
+    if kind in _OF_CLASSES:
+        refuse(
+            text,
+            first.at,
+            f"a {kind} stands for many graphs of causes",
+            remedy="write the one that you mean as dag { ... }",
+        )
+    return (0, 0) if kind == "{" else (opening + 1, 1)
 
 
-def _statement(text: str, tokens: list[_Token], at: int, found: _Found) -> int:
+def _after_subgraph(tokens: Sequence[_Token], at: int) -> int | None:
+    """Return where the inside of DOT's ``subgraph name {`` begins: its statements are the graph's; None where none begins."""
+    if tokens[at].text.lower() != "subgraph":
+        return None
+    opening = at + 1 if tokens[at + 1].text == "{" else at + 2
+    return opening + 1 if opening < len(tokens) and tokens[opening].text == "{" else None
+
+
+def _statement(text: str, tokens: Sequence[_Token], at: int, found: Found) -> int:
     """Read one node with its marks, or one chain of edges; return where the next statement begins."""
     token = tokens[at]
     if token.kind == "word" and tokens[at + 1].text == "=":  # bb="0,0,1,1" and DOT's graph attributes
@@ -137,25 +129,37 @@ def _statement(text: str, tokens: list[_Token], at: int, found: _Found) -> int:
     if token.text in ("node", "edge", "graph") and tokens[at + 1].text == "[":
         return _marks(text, tokens, at + 2)[1]
     left, at = _side(text, tokens, at, found)
-    if tokens[at].text == "[":
-        marks, at = _marks(text, tokens, at + 1)
-        for name in left:
-            _apply(marks, name, found)
-    while tokens[at].kind == "arrow":
-        arrow = tokens[at]
-        right, at = _side(text, tokens, at + 1, found)
-        _connect(text, arrow, left, right, found)
-        left = right
-        if tokens[at].text == "[":
-            marks, at = _marks(text, tokens, at + 1)
-            if marks.get("dir") == "both" and len(left) == 1:
-                found.bidirected.append(found.edges.pop())
-    if tokens[at].kind != "end" and tokens[at].text != "}" and tokens[at].kind not in ("word", "quoted"):
-        _refuse(text, tokens[at].at, f"{tokens[at].text!r} isn't expected here")
+    links: list[_Link] = []
+    while True:
+        ahead = _past_newlines(tokens, at)
+        if tokens[ahead].kind == "arrow":
+            after = _past_newlines(tokens, ahead + 1)
+            named = tokens[after].kind in ("word", "quoted") or tokens[after].text == "{"
+            right, at = _side(text, tokens, after if named else ahead + 1, found)
+            links.append((tokens[ahead], left, right))
+            left = right
+        elif tokens[ahead].text == "[":
+            marks, at = _marks(text, tokens, ahead + 1)
+            if links:
+                _connect(text, links, marks, found)
+                links = []
+            else:
+                _mark(text, tokens[ahead], left, marks, found)
+        else:
+            break
+    _connect(text, links, {}, found)
+    if tokens[at].kind not in ("end", "word", "quoted") and tokens[at].text != "}":
+        refuse(text, tokens[at].at, f"{tokens[at].text!r} isn't expected here")
     return at
 
 
-def _side(text: str, tokens: list[_Token], at: int, found: _Found) -> tuple[list[str], int]:
+def _past_newlines(tokens: Sequence[_Token], at: int) -> int:
+    while tokens[at].text == "\n":
+        at += 1
+    return at
+
+
+def _side(text: str, tokens: Sequence[_Token], at: int, found: Found) -> tuple[list[str], int]:
     """Read one end of an edge: a node, or several in braces."""
     token = tokens[at]
     if token.text == "{":
@@ -163,119 +167,105 @@ def _side(text: str, tokens: list[_Token], at: int, found: _Found) -> tuple[list
         at += 1
         while tokens[at].text != "}":
             if tokens[at].kind in ("word", "quoted"):
-                names.append(_name(tokens[at]))
+                names.append(_name(text, tokens[at]))
             elif tokens[at].kind != "end" and tokens[at].text != ",":
-                _refuse(text, tokens[at].at, "a name is expected")
+                refuse(text, tokens[at].at, "a name is expected")
             at += 1
             if at >= len(tokens):
-                _refuse(text, token.at, "this bracket isn't closed")
+                refuse(text, token.at, "this bracket isn't closed")
         found.nodes.update(dict.fromkeys(names))
         return names, at + 1
-    if token.kind not in ("word", "quoted"):
-        _refuse(text, token.at, f"a name is expected, found {token.text.strip() or 'the end'!r}")
-    found.nodes[_name(token)] = None
-    return [_name(token)], at + 1
+    name = _name(text, token)
+    found.nodes[name] = None
+    return [name], at + 1
 
 
-def _name(token: _Token) -> str:
+def _name(text: str, token: _Token) -> str:
+    name = _plain(token)
+    if token.kind not in ("word", "quoted") or not name.strip():
+        refuse(text, token.at, f"a name is expected, found {token.text.strip() or 'the end'!r}")
+    return name
+
+
+def _plain(token: _Token) -> str:
     return token.text[1:-1].replace('\\"', '"') if token.kind == "quoted" else token.text
 
 
-def _connect(text: str, arrow: _Token, left: list[str], right: list[str], found: _Found) -> None:
-    for a in left:
-        for b in right:
-            if arrow.text == "->":
-                found.edges.append((a, b))
-            elif arrow.text == "<-":
-                found.edges.append((b, a))
-            elif arrow.text == "<->":
-                found.bidirected.append((a, b))
-            else:
-                _refuse(text, arrow.at, f"{arrow.text!r} has no direction")
+def _connect(text: str, links: Sequence[_Link], marks: dict[str, str], found: Found) -> None:
+    """Add the edges of a chain; ``dir`` among their marks turns all of them, as in DOT."""
+    turn = marks.get("dir", "forward")
+    for arrow, left, right in links:
+        if arrow.text not in ("->", "<-", "<->") or turn not in ("forward", "back", "both"):
+            refuse(text, arrow.at, f"{arrow.text + (f' [dir={turn}]' if 'dir' in marks else '')!r} has no direction")
+        both = arrow.text == "<->" or turn == "both"
+        backwards = (arrow.text == "<-") != (turn == "back")
+        for a in left:
+            for b in right:
+                (found.bidirected if both else found.edges).append((b, a) if backwards and not both else (a, b))
 
 
-def _marks(text: str, tokens: list[_Token], at: int) -> tuple[dict[str, str], int]:
-    """Read ``latent, pos="0,1"]``."""
+def _marks(text: str, tokens: Sequence[_Token], at: int) -> tuple[dict[str, str], int]:
+    """Read ``latent, pos="0,1"]``; a mark without a value has an empty one."""
     marks: dict[str, str] = {}
     start = at
     while tokens[at].text != "]":
         token = tokens[at]
         if token.kind in ("word", "quoted"):
-            value = "true"
+            value = ""
             if tokens[at + 1].text == "=":
-                value = _name(tokens[at + 2])
+                value = _plain(tokens[at + 2])
                 at += 2
-            marks[_name(token).lower()] = value
+            marks[_plain(token).lower()] = value
         at += 1
         if at >= len(tokens):
-            _refuse(text, tokens[start - 1].at, "this bracket isn't closed")
+            refuse(text, tokens[start - 1].at, "this bracket isn't closed")
     return marks, at + 1
 
 
-def _apply(marks: dict[str, str], name: str, found: _Found) -> None:
+def _mark(text: str, bracket: _Token, names: Sequence[str], marks: dict[str, str], found: Found) -> None:
+    """Apply the marks of nodes; one without a value has to mean something, or a misspelt latent would count as measured."""
     for mark, value in marks.items():
-        if mark == "tier":
-            found.tiers[name] = _tier(value, name)
-        hidden = mark == "observed" and value.lower() in ("no", "false")
-        role = "latents" if hidden else _ROLES.get(mark)
-        if role and (hidden or value.lower() not in ("no", "false", "0")):
-            named = found.roles.setdefault(role, [])
-            if name not in named:
-                named.append(name)
+        problem = None if value else unknown_mark(mark)
+        if problem is not None:
+            refuse(text, bracket.at, problem)
+    for name in names:
+        found.mark(name, marks)
 
 
-def _tier(value: str, name: str) -> int:
+def _from_csv(text: str) -> Found:
+    """Read an edge list: cause, effect, and a third column that may say ``bidirected``; a header is known by its words."""
+    found = Found()
     try:
-        return int(value)
-    except ValueError:
-        raise GraphError(f"the tier of {name} is {value!r}", remedy="give a whole number, as in [tier=1]") from None
-
-
-def _from_gml(text: str) -> _Found:
-    """Read GML's nodes and edges."""
-    found, label = _Found(), {}
-    for kind, body, at in _gml_blocks(text):
-        if kind == "node":
-            if "id" not in body:
-                _refuse(text, at, "a node without id")
-            name = label[body["id"]] = body.get("label", body["id"])
-            found.nodes[name] = None
-            _apply({key: value for key, value in body.items() if key in (*_ROLES, "observed", "tier")}, name, found)
-        else:
-            ends = [label.get(body.get(key, "")) for key in ("source", "target")]
-            if None in ends:
-                _refuse(text, at, "an edge whose ends aren't nodes")
-            (found.bidirected if body.get("dir") == "both" else found.edges).append((str(ends[0]), str(ends[1])))
-    return found
-
-
-def _gml_blocks(text: str) -> Iterator[tuple[str, dict[str, str], int]]:
-    for match in re.finditer(r"\b(node|edge)\s*\[([^\]]*)\]", text):
-        pairs = re.findall(r'(\w+)\s+("[^"]*"|[^\s"]+)', match[2])
-        yield match[1], {key.lower(): value.strip('"') for key, value in pairs}, match.start()
-
-
-def _from_csv(text: str) -> _Found:
-    """Read an edge list: cause, effect, and ``bidirected`` where neither is; a header is recognised by its words."""
-    found = _Found()
-    rows = [
-        (i, [cell.strip() for cell in row]) for i, row in enumerate(csv.reader(io.StringIO(text)), start=1) if any(row)
-    ]
-    if rows and [cell.lower() for cell in rows[0][1][:2]] in (
-        ["from", "to"],
-        ["cause", "effect"],
-        ["source", "target"],
-    ):
+        rows = [
+            (i, [cell.strip() for cell in row])
+            for i, row in enumerate(csv.reader(io.StringIO(text)), start=1)
+            if any(cell.strip() for cell in row)
+        ]
+    except csv.Error as error:
+        raise GraphError(f"the edge list can't be read: {error}", remedy="write one edge a line") from None
+    if rows and [cell.lower() for cell in rows[0][1][:2]] in _HEADERS:
         rows = rows[1:]
     for line, row in rows:
         if len(row) < 2 or not row[0] or not row[1]:
             raise GraphError(
-                f"line {line}: {','.join(row)!r} isn't cause, effect",
+                f"line {line}: {','.join(row)[:80]!r} isn't cause, effect",
                 remedy="write an edge list with two columns, dagitty text, DOT or GML",
             )
         found.nodes.update({row[0]: None, row[1]: None})
-        both = len(row) > 2 and row[2] == "bidirected"
-        (found.bidirected if both else found.edges).append((row[0], row[1]))
-    if not rows:
-        raise GraphError("the graph is empty", remedy='write edges such as "a -> b"')
+        kind = row[2].lower() if len(row) > 2 else ""
+        if kind not in (*_DIRECTED, *_BIDIRECTED) and not _number(kind):
+            raise GraphError(
+                f"line {line}: the third column is {row[2][:80]!r}",
+                remedy="write directed, bidirected or nothing there",
+            )
+        (found.bidirected if kind in _BIDIRECTED else found.edges).append((row[0], row[1]))
     return found
+
+
+def _number(text: str) -> bool:
+    """Tell whether a cell is a weight: it may stand there, and counts for nothing."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
