@@ -241,7 +241,7 @@ def _measured_in(graph: Graph, data: Path, ends: tuple[str, str]) -> tuple[Graph
     if lacking:
         found = listing(f"{name!r}{nearest(name, columns)}" for name in lacking)
         raise DataError(f"{source.origin} lacks {found}", remedy="name nodes as the table's columns are named")
-    absent = tuple(name for name in graph.nodes if name not in columns and name not in graph.latents)
+    absent = tuple(name for name in graph.nodes if name not in columns and name not in graph.latents | graph.selected)
     return replace_latents(graph, absent), absent
 
 
@@ -320,9 +320,14 @@ def _identified(asked: _Asked, limit: int, seconds: float) -> dict[str, Any]:
     doors = take(front_door_sets(graph, x, y), limit=limit, seconds=seconds)
     moving = take(each_instrument(graph, x, y), limit=limit, seconds=seconds)
     functional = None
-    if found.functional is not None:
+    if found.functional is not None and not graph.selected:
         functional = str(found.functional) if len(graph.nodes) <= 500 else "too long to print"
-    if adjustment is not None:
+    if adjustment is None and graph.selected:
+        sentence = (
+            f"Not identified by adjustment; whether otherwise isn't decided for a sample selected on "
+            f"{listing(sorted(graph.selected))}."
+        )
+    elif adjustment is not None:
         by = f"by adjustment for {', '.join(sorted(adjustment))}" if adjustment else "without adjustment"
         sentence = f"Identified {by}."
     elif found.identified:
@@ -334,7 +339,11 @@ def _identified(asked: _Asked, limit: int, seconds: float) -> dict[str, Any]:
     return {
         "exposure": x,
         "outcome": y,
-        "identified": True if adjustment is not None or found.identified else False if found.hedge else None,
+        "identified": True
+        if adjustment is not None or (found.identified and not graph.selected)
+        else False
+        if found.hedge
+        else None,
         "sentence": sentence,
         "adjustment": None if adjustment is None else sorted(adjustment),
         "functional": functional,

@@ -43,6 +43,9 @@ def question(
     A set is valid iff it holds no forbidden node and separates exposure and outcome in the graph without the first edges of
     directed paths between them (total), or without the edge between them (direct); van der Zander et al. 2019, theorem 4.6.
 
+    Nodes that the sample was selected on are given. Where one of them is the exposure, the outcome or forbidden, the sample was
+    chosen by the answer, and no set is valid (Bareinboim, Tian, Pearl 2014; Correa, Tian, Bareinboim 2018).
+
     Raises
     ------
     GraphError
@@ -57,6 +60,7 @@ def question(
     held = graph.require(include, what="include") | graph.require(graph.selected)
     barred = graph.require(exclude, what="exclude") | forbidden | {x, y}
     cut = {x: path & frozenset(graph.children[x]) if effect == "total" else frozenset({y})}
+    chosen = graph.require(graph.selected)
     wrong = graph.require(include) & (barred | (held - graph.measurable))
     if wrong:
         raise GraphError(
@@ -64,8 +68,19 @@ def question(
             remedy="leave out latent nodes, exposure, outcome and what follows from them",
         )
     return Question(
-        graph=graph, x=x, y=y, allowed=graph.measurable - frozenset(barred), include=held - frozenset({x, y}), cut=cut
+        graph=graph,
+        x=x,
+        y=y,
+        allowed=graph.measurable - frozenset(barred),
+        include=held - frozenset({x, y}),
+        cut=cut,
+        lost=chosen & (forbidden | {x, y}),
     )
+
+
+def _to_adjust(graph: Graph, found: Iterable[int], include: Iterable[str] = ()) -> frozenset[str]:
+    """Return the names of a set: what the sample was selected on is given already, and is in it only where asked for."""
+    return graph.names(found) - (graph.selected - frozenset(include))
 
 
 def is_adjustment_set(graph: Graph, exposure: str, outcome: str, covariates: Nodes, effect: Effect = "total") -> bool:
@@ -79,7 +94,7 @@ def is_adjustment_set(graph: Graph, exposure: str, outcome: str, covariates: Nod
     """
     asked = question(graph, exposure, outcome, effect=effect)
     chosen = graph.group(covariates)
-    if not chosen <= asked.allowed | asked.include:
+    if asked.lost or not chosen <= asked.allowed | asked.include:
         return False
     return asked.y not in reachable(graph, {asked.x}, chosen | asked.include, cut=asked.cut)
 
@@ -112,9 +127,10 @@ def minimal_adjustment_set(
     >>> sorted(minimal_adjustment_set(graph, "x", "y")), sorted(minimal_adjustment_set(graph, "x", "y", costs={"a": 9.0}))
     (['a'], ['b'])
     """
+    include = tuple(include)
     asked = question(graph, exposure, outcome, effect=effect, include=include, exclude=exclude)
     found = asked.minimal() if costs is None else _cheapest(asked, costs)
-    return None if found is None else graph.names(found)
+    return None if found is None else _to_adjust(graph, found, include)
 
 
 def minimal_adjustment_sets(
@@ -134,8 +150,9 @@ def minimal_adjustment_sets(
     >>> sorted(map(sorted, minimal_adjustment_sets(graph, "x", "y")))
     [['a'], ['b']]
     """
+    include = tuple(include)
     asked = question(graph, exposure, outcome, effect=effect, include=include, exclude=exclude)
-    yield from map(graph.names, asked.all_minimal())
+    yield from (_to_adjust(graph, found, include) for found in asked.all_minimal())
 
 
 def canonical_adjustment_set(graph: Graph, exposure: str, outcome: str) -> frozenset[str] | None:
@@ -144,7 +161,7 @@ def canonical_adjustment_set(graph: Graph, exposure: str, outcome: str) -> froze
     It is valid whenever any set is (Perkovic et al. 2018, theorem 6).
     """
     asked = question(graph, exposure, outcome)
-    found = graph.names((asked.ancestral() & asked.allowed) | asked.include)
+    found = _to_adjust(graph, asked.ancestral() & asked.allowed)
     return found if is_adjustment_set(graph, exposure, outcome, found) else None
 
 
@@ -166,7 +183,7 @@ def optimal_adjustment_set(graph: Graph, exposure: str, outcome: str) -> frozens
     found = {parent for node in path for parent in graph.parents[node]} - graph.descendants(path) - {x}
     if not found <= graph.measurable:
         return None
-    names = graph.names(found)
+    names = _to_adjust(graph, found)
     return names if is_adjustment_set(graph, exposure, outcome, names) else None
 
 

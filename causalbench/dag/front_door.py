@@ -14,6 +14,7 @@ def front_door_sets(graph: Graph, exposure: str, outcome: str) -> Iterator[froze
 
     The set intercepts all directed paths from exposure to outcome; no back-door path from the exposure to it is open; every
     back-door path from it to the outcome is blocked by the exposure (Pearl 1995; search by Jeong, Tian, Bareinboim 2022).
+    Nothing where the sample was selected: the criterion speaks of the whole population.
 
     Raises
     ------
@@ -28,6 +29,8 @@ def front_door_sets(graph: Graph, exposure: str, outcome: str) -> Iterator[froze
     (x,), (y,) = graph.require((exposure,)), graph.require((outcome,))
     if y not in graph.descendants({x}):
         raise GraphError(f"there is no directed path from {exposure!r} to {outcome!r}", remedy="check the edges")
+    if graph.selected:
+        return
     leaving = {x: frozenset(graph.children[x])}
     behind = reachable(graph, {x}, (), cut=leaving)
     free = graph.measurable - {x, y} - behind

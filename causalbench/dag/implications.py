@@ -26,6 +26,8 @@ class Independence:
 def implied_independences(graph: Graph) -> Iterator[Independence]:
     """Yield, for every two measured nodes, each minimal set that makes them independent; take as many as you like.
 
+    What the sample was selected on is given throughout, and not listed.
+
     Two nodes without an edge between them may have none, where a latent node connects them.
 
     Examples
@@ -40,7 +42,7 @@ def implied_independences(graph: Graph) -> Iterator[Independence]:
             continue
         asked = Question(graph=graph, x=x, y=y, allowed=graph.measurable - {x, y}, include=held)
         for given in asked.all_minimal():
-            yield Independence(x=graph.nodes[x], y=graph.nodes[y], given=graph.names(given))
+            yield Independence(x=graph.nodes[x], y=graph.nodes[y], given=graph.names(given - held))
 
 
 def missing_edges(graph: Graph) -> Iterator[Independence]:
@@ -60,7 +62,7 @@ def missing_edges(graph: Graph) -> Iterator[Independence]:
             continue
         given = Question(graph=graph, x=x, y=y, allowed=graph.measurable - {x, y}, include=held).minimal()
         if given is not None:
-            yield Independence(x=graph.nodes[x], y=graph.nodes[y], given=graph.names(given))
+            yield Independence(x=graph.nodes[x], y=graph.nodes[y], given=graph.names(given - held))
 
 
 def local_independences(graph: Graph) -> Iterator[Independence]:

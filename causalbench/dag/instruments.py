@@ -24,7 +24,8 @@ def instruments(graph: Graph, exposure: str, outcome: str) -> tuple[Instrument, 
     z is one given W iff W separates z from the outcome once the first edges of directed paths from exposure to outcome are gone,
     leaves z connected to the exposure, and holds nothing that follows from these paths. W is the separator nearest to the
     outcome, which decides it (van der Zander, Textor, Liskiewicz 2015, sections 3 and 4). Never a latent node, never a
-    descendant of the exposure.
+    descendant of the exposure. None where the sample was selected on what the effect leads to; what else it was selected on is
+    given, and not listed in W.
 
     Examples
     --------
@@ -40,9 +41,12 @@ def each_instrument(graph: Graph, exposure: str, outcome: str) -> Iterator[Instr
     path = causal_nodes(graph, exposure, outcome)
     cut = {x: path & frozenset(graph.children[x])}
     held = graph.require(graph.selected)
-    allowed = graph.measurable - {x, y} - graph.descendants(path | {y})
+    after = graph.descendants(path | {y})
+    if held & (after | {x}):
+        return
+    allowed = graph.measurable - {x, y} - after
     for z in sorted(graph.measurable - {x, y} - graph.descendants({x}) - held):
         asked = Question(graph=graph, x=y, y=z, allowed=allowed - {z}, include=held, cut=cut)
         given = asked.minimal()
         if given is not None and x in reachable(graph, {z}, given):
-            yield Instrument(node=graph.nodes[z], given=graph.names(given))
+            yield Instrument(node=graph.nodes[z], given=graph.names(given - held))

@@ -58,11 +58,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """What would make an impossible adjustment possible."""
+    """What would make an impossible adjustment possible; ``sample``: nodes that another sample mustn't be selected on."""
 
     measure: tuple[str, ...]
     instruments: tuple[str, ...]
     front_door: tuple[str, ...] | None
+    sample: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,8 @@ class Audit:
     minimal, optimal
         One smallest choice, and the one with the smallest variance where it exists; None where adjustment is impossible.
     open_path
-        A path that nothing measured can block, where adjustment is impossible.
+        A path that nothing measured can block, where adjustment is impossible; or the one from the exposure to a node that the
+        sample was selected on, where the effect leads there.
     repair
         What to do then.
     complete
@@ -95,9 +97,9 @@ class Audit:
 def audit(graph: Graph, exposure: str, outcome: str, *, seconds: float | None = None) -> Audit:
     """Say of each node whether to adjust for it when the total effect is asked for, and why.
 
-    Must: no valid set does without it. Must not: it biases any set that is valid without it, or amplifies bias that nothing
-    removes. May: the rest, with what it does to precision. Answer and sets take linear time; verdicts take that for each node,
-    and after some ``seconds`` no further one begins: the answer then says that it isn't complete.
+    Must: no valid set does without it. Must not: it biases the minimal set that is valid without it, or amplifies bias that
+    nothing removes. May: the rest, with what it does to precision. Answer and sets take linear time; verdicts take that for
+    each node, and after some ``seconds`` no further one begins: the answer then says that it isn't complete.
 
     Raises
     ------
@@ -127,7 +129,7 @@ def audit(graph: Graph, exposure: str, outcome: str, *, seconds: float | None = 
         optimal=optimal_adjustment_set(graph, exposure, outcome),
         verdicts=judged.items,
         open_path=blocked,
-        repair=None if minimal is not None else _repair(graph, exposure, outcome, deadline),
+        repair=None if minimal is not None else _repair(graph, asked, deadline),
         complete=judged.complete and not deadline.passed,
     )
 
@@ -138,6 +140,8 @@ def require_effect(graph: Graph, exposure: str, outcome: str) -> None:
     for what, name in (("exposure", exposure), ("outcome", outcome)):
         if name in graph.latents:
             raise GraphError(f"the {what} {name!r} is latent", remedy="name a measured node")
+    if x == y:
+        raise GraphError(f"{exposure!r} is exposure and outcome", remedy="name two nodes")
     if x in graph.descendants({y}):
         raise GraphError(f"the outcome {outcome!r} comes before the exposure {exposure!r}", remedy="swap them")
     if y not in graph.descendants({x}):
@@ -153,6 +157,7 @@ def _judge(
     (v,) = graph.require((node,))
     for role, reason, path in (
         _hidden(graph, node),
+        _selected_after(graph, asked, v),
         _after_cause(graph, asked, v),
         _biasing(graph, asked, v, minimal),
     ):
@@ -164,12 +169,15 @@ def _judge(
     before_y = v in graph.ancestors({asked.y})
     if node in graph.selected:
         return _verdict(node, Advice.MAY, Role.SELECTED, "the sample was selected on it: it is given already", "")
+    needed = minimal is not None and node in minimal
+    if needed and minimal_adjustment_set(graph, exposure, outcome, exclude=(node,)) is None:
+        others = (graph.require(minimal or ()) | held) - {v}
+        path = open_path(graph, asked.x, asked.y, others, cut=asked.cut) or ""
+        return _verdict(node, Advice.MUST, Role.CONFOUNDER, "no valid set does without it", path)
     if near_x and near_y and (before_x or before_y):
         path = open_path(graph, asked.x, v, held - {v}, cut=asked.cut) or ""
         more = open_path(graph, v, asked.y, held - {v}, cut=asked.cut) or ""
         joined = path + more.removeprefix(node)
-        if minimal is not None and minimal_adjustment_set(graph, exposure, outcome, exclude=(node,)) is None:
-            return _verdict(node, Advice.MUST, Role.CONFOUNDER, "no valid set does without it", joined)
         return _verdict(node, Advice.MAY, Role.CONFOUNDER, "it blocks this path; another set may do so too", joined)
     if before_x and not near_y:
         path = open_path(graph, v, asked.x, ()) or ""
@@ -185,7 +193,7 @@ def _judge(
         return _verdict(
             node, Advice.MAY, Role.AFTER_EXPOSURE, "valid, but it follows from the exposure: leave it out", path
         )
-    return _verdict(node, Advice.MAY, Role.NEUTRAL, "it changes nothing", "")
+    return _verdict(node, Advice.MAY, Role.NEUTRAL, "not needed: no open path runs through it", "")
 
 
 def _verdict(node: str, advice: Advice, role: Role, reason: str, path: str) -> Verdict:
@@ -198,6 +206,16 @@ _NOTHING: Finding = (None, "", "")
 
 def _hidden(graph: Graph, node: str) -> Finding:
     return (Role.LATENT, "nobody measured it", "") if node in graph.latents else _NOTHING
+
+
+def _selected_after(graph: Graph, asked: Question, v: int) -> Finding:
+    if v not in asked.lost:
+        return _NOTHING
+    return (
+        Role.SELECTED,
+        "the sample was selected on it, and the effect leads there: no adjustment undoes that",
+        graph.directed_path(asked.x, v),
+    )
 
 
 def _after_cause(graph: Graph, asked: Question, v: int) -> Finding:
@@ -243,16 +261,21 @@ def _biasing(graph: Graph, asked: Question, v: int, minimal: frozenset[str] | No
 
 
 def _unblockable(graph: Graph, asked: Question) -> str:
-    """Return a path that stays open given every measured ancestor that may be adjusted for."""
+    """Return a path that stays open given every measured ancestor that may be adjusted for, or one to what was selected on."""
+    if asked.lost:
+        return graph.directed_path(asked.x, min(asked.lost))
     everything = (asked.ancestral() & asked.allowed) | asked.include
     return open_path(graph, asked.x, asked.y, everything, cut=asked.cut) or ""
 
 
-def _repair(graph: Graph, exposure: str, outcome: str, deadline: Deadline) -> Repair:
+def _repair(graph: Graph, asked: Question, deadline: Deadline) -> Repair:
     """Find the fewest unmeasured causes whose measurement makes adjustment possible, instruments, and a front door.
 
     Where time is over already, some such causes in place of the fewest, and no more.
     """
+    if asked.lost:
+        return Repair(measure=(), instruments=(), front_door=None, sample=tuple(sorted(graph.names(asked.lost))))
+    exposure, outcome = graph.nodes[asked.x], graph.nodes[asked.y]
     hidden = {f"the common cause of {one} and {other}": (one, other) for one, other in graph.bidirected}
     measured = Graph(
         edges=(*graph.edges, *((name, end) for name, ends in hidden.items() for end in ends)),

@@ -131,6 +131,8 @@ def _ancestors_without(graph: Graph, nodes: Iterable[int], cut: Cut) -> set[int]
 class Question:
     """Separate x from y by nodes of ``allowed``, ``include`` among them, in a graph without the edges of ``cut``.
 
+    Where ``lost`` holds a node, the sample was selected on what the effect leads to, and no set is an answer.
+
     Every minimal separator lies among the ancestors of the three, and separates in their moral graph, where parents of a common
     child are neighbours (Lauritzen et al. 1990; van der Zander, Liskiewicz, Textor 2019, section 4).
     """
@@ -141,6 +143,7 @@ class Question:
     allowed: frozenset[int]
     include: frozenset[int] = frozenset()
     cut: Cut = field(default_factory=dict)
+    lost: frozenset[int] = frozenset()
 
     def ancestral(self) -> set[int]:
         """Return the nodes of the moral graph."""
@@ -156,6 +159,8 @@ class Question:
 
         Two sweeps: from x up to the first allowed nodes, then from y up to the first of these.
         """
+        if self.lost:
+            return None
         among = self.ancestral()
         walls = self.allowed | self.include
         first = self._sweep(self.x, walls, among)
@@ -192,7 +197,7 @@ class Question:
         A set A around x grows; its separator is the part of A's neighbourhood next to y's component. Every neighbour is either
         taken into A or kept out of it for good, and a branch is left as soon as no separator can be in it.
         """
-        moral = _Moral.of(self)
+        moral = None if self.lost else _Moral.of(self)
         if moral is None:
             return
         yield from (frozenset(moral.order[i] for i in _bits(found)) | self.include for found in moral.separators())

@@ -89,7 +89,7 @@ def node_data(graph: Graph, source: Source) -> NodeData:
         Where fewer than three nodes are columns, few rows are left, or a text column has too many levels.
     """
     names = list(source.frame.collect_schema())
-    measured = [name for name in graph.nodes if name not in graph.latents]
+    measured = [name for name in graph.nodes if name not in graph.latents | graph.selected]
     present = [name for name in measured if name in names]
     if len(present) < 3:
         lacking = [f"{name!r}{nearest(name, names)}" for name in measured if name not in names]
@@ -116,10 +116,8 @@ def node_data(graph: Graph, source: Source) -> NodeData:
 
 
 def replace_latents(graph: Graph, more: tuple[str, ...]) -> Graph:
-    """Return a graph with more latent nodes."""
-    if not more:
-        return graph
-    return replace(graph, latents=graph.latents | frozenset(more), selected=graph.selected - frozenset(more))
+    """Return a graph with more latent nodes; what the sample was selected on stays given, measured or not."""
+    return replace(graph, latents=graph.latents | frozenset(more)) if more else graph
 
 
 def _block(values: pd.Series[Any], name: str) -> FloatArray:

@@ -189,12 +189,16 @@ def choose_covariates(graph: Graph, exposure: str, outcome: str, *, columns: Col
             remedy=f"add {'these columns' if ',' in needed else 'this column'}, or mark "
             f"{'them' if ',' in needed else 'it'} [latent] in the graph to see what can be done without",
         )
-    return tuple(sorted(chosen - graph.selected))
+    return tuple(sorted(chosen))
 
 
 def impossible(found: Audit) -> str:
     """Say that no set of measured nodes identifies an effect, and which path stays open."""
-    path = f": this path stays open whatever is adjusted for: {found.open_path}" if found.open_path else ""
+    sample = () if found.repair is None else found.repair.sample
+    if sample:
+        path = f": the sample was selected on {' and '.join(sample)}, where the effect leads: {found.open_path}"
+    else:
+        path = f": this path stays open whatever is adjusted for: {found.open_path}" if found.open_path else ""
     return f"no set of measured nodes identifies the effect of {found.exposure} on {found.outcome}{path}"
 
 
@@ -203,6 +207,8 @@ def remedy_of(repair: Repair | None) -> str:
     if repair is None:
         return ""
     ways = []
+    if repair.sample:
+        ways.append(f"take a sample that wasn't selected on {' or '.join(repair.sample)}")
     if repair.measure:
         ways.append(f"measure {' and '.join(repair.measure)}")
     if repair.instruments:
@@ -281,6 +287,7 @@ def graph_section(graph: Graph, found: Audit, covariates: Collection[str] | None
             "measure": list(repair.measure),
             "instruments": list(repair.instruments),
             "front_door": None if repair.front_door is None else list(repair.front_door),
+            "sample": list(repair.sample),
         },
     }
 

@@ -11,7 +11,7 @@ from causalbench.dag import Graph
 
 
 @st.composite
-def graphs(draw, *, most: int = 7, hidden: bool = True):
+def graphs(draw, *, most: int = 7, hidden: bool = True, selected: bool = False):
     """Draw a graph of up to ``most`` nodes, in an order that need not be the causal one, with an exposure and an outcome."""
     n = draw(st.integers(2, most))
     order = draw(st.permutations(range(n)))
@@ -21,7 +21,10 @@ def graphs(draw, *, most: int = 7, hidden: bool = True):
     bidirected = [(names[i], names[j]) for i, j in pairs if hidden and draw(st.integers(0, 7)) == 0]
     x, y = draw(st.permutations(names))[:2]
     latents = [name for name in names if hidden and name not in (x, y) and draw(st.integers(0, 4)) == 0]
-    graph = Graph(edges=edges, nodes=sorted(names), bidirected=bidirected, latents=frozenset(latents))
+    chosen = {name for name in names if selected and name not in latents and draw(st.integers(0, 4)) == 0}
+    graph = Graph(
+        edges=edges, nodes=sorted(names), bidirected=bidirected, latents=frozenset(latents), selected=frozenset(chosen)
+    )
     return graph, x, y
 
 

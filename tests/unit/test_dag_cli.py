@@ -53,7 +53,7 @@ def test_nothing_needed_impossible_and_bad_input_are_three_answers(graph):
     code, found = called("adjust", graph(HOPELESS))
     assert (code, found["answer"], found["minimal_sets"]) == (3, "impossible", [])
     assert found["open_path"] == "x <- u -> y"
-    assert found["repair"] == {"measure": ["u"], "instruments": ["z"], "front_door": None}
+    assert found["repair"] == {"measure": ["u"], "instruments": ["z"], "front_door": None, "sample": []}
     code, text, _ = call("audit", graph(HOPELESS))
     assert code == 3
     assert "measure u, or use z as an instrument" in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 from dag_cases import graphs
 from hypothesis import given, settings
@@ -35,6 +37,58 @@ def test_advice_agrees_with_validity(case):
             assert dag.is_adjustment_set(graph, x, y, found.minimal | {verdict.node})
         for step in verdict.path.replace("<->", "|").replace("->", "|").replace("<-", "|").split("|"):
             assert not step.strip() or step.strip() in graph.nodes
+
+
+@given(graphs(most=6, selected=True))
+@settings(max_examples=200, deadline=None)
+def test_must_is_said_of_what_every_valid_set_holds_and_of_nothing_else(case):
+    graph, x, y = case
+    try:
+        found = audit(graph, x, y)
+    except GraphError:
+        return
+    free = sorted(graph.names(graph.measurable) - {x, y} - graph.selected)
+    valid = [
+        frozenset(one)
+        for size in range(len(free) + 1)
+        for one in combinations(free, size)
+        if dag.is_adjustment_set(graph, x, y, one)
+    ]
+    assert (found.answer == "impossible") == (not valid)
+    for verdict in found.verdicts:
+        always = bool(valid) and all(verdict.node in one for one in valid)
+        assert (verdict.advice is Advice.MUST) == always
+        if always:
+            assert f" {verdict.node} " in verdict.path
+        if valid and verdict.node in free and not any(verdict.node in one for one in valid):
+            assert verdict.advice is Advice.MUST_NOT
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("x -> y -> s ; s [selected]", "x -> y -> s"),
+        ("x -> m -> y ; m -> s ; s [selected]", "x -> m -> s"),
+        ("x -> y ; y [selected]", "x -> y"),
+    ],
+)
+def test_no_set_undoes_selection_on_what_the_effect_leads_to(text, path):
+    """Bareinboim, Tian, Pearl 2014, theorem 1: the effect can't be recovered from such a sample."""
+    graph = dag.Graph.parse(text)
+    found = audit(graph, "x", "y")
+    assert (found.answer, found.minimal, found.open_path) == ("impossible", None, path)
+    assert found.repair.sample == (path[-1],)
+    assert dag.instruments(dag.Graph.parse(f"{text} ; z -> x"), "x", "y") == ()
+    assert list(dag.front_door_sets(graph, "x", "y")) == []
+
+
+def test_what_a_sample_was_selected_on_is_given_and_in_no_set():
+    graph = dag.Graph.parse("x -> y ; x -> s <- w -> y ; s [selected]")
+    assert dag.minimal_adjustment_set(graph, "x", "y") == {"w"}
+    assert dag.minimal_adjustment_set(graph, "x", "y", include=["s"]) == {"s", "w"}
+    assert [str(claim) for claim in dag.implied_independences(dag.Graph.parse("a -> s -> b ; s [selected]"))] == [
+        "a is independent of b"
+    ]
 
 
 def test_impossible_names_the_open_path_and_the_cheapest_fix():

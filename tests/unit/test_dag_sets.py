@@ -44,6 +44,25 @@ def test_valid_sets_are_those_whose_regression_is_unbiased(case):
         assert dag.is_adjustment_set(graph, x, y, graph.names(chosen)) == expected
 
 
+@given(graphs(most=6, selected=True))
+@settings(max_examples=150, deadline=None)
+def test_in_a_selected_sample_valid_sets_are_those_whose_regression_is_unbiased_there(case):
+    """In a linear Gaussian model selecting on a node is the same as regressing on it too."""
+    graph, x, y = case
+    (a,), (b,) = graph.require((x,)), graph.require((y,))
+    given_already = graph.require(graph.selected)
+    free = graph.measurable - {a, b} - given_already
+    valid = set()
+    for chosen in subsets(free):
+        unbiased = not given_already & {a, b} and regression_is_unbiased(graph, a, b, sorted(chosen | given_already))
+        assert dag.is_adjustment_set(graph, x, y, graph.names(chosen)) == unbiased
+        if unbiased:
+            valid.add(graph.names(chosen))
+    assert set(dag.minimal_adjustment_sets(graph, x, y)) == minimal_ones(valid)
+    assert (dag.canonical_adjustment_set(graph, x, y) is not None) == bool(valid)
+    assert (dag.minimal_adjustment_set(graph, x, y, costs={}) is not None) == bool(valid)
+
+
 @pytest.mark.parametrize("effect", ["total", "direct"])
 @given(case=graphs(most=7))
 @settings(max_examples=100, deadline=None)
