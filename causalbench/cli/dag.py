@@ -15,6 +15,7 @@ from causalbench.errors import OutputError, RefusalError, StudyError, listing, r
 if TYPE_CHECKING:
     from causalbench.dag import Graph
     from causalbench.dag.roles import Audit
+    from causalbench.workflow.graph_test import GraphTest
 
 app = typer.Typer(
     name="dag",
@@ -79,9 +80,10 @@ def _say_audit(asked: _Asked, found: Audit, sentence: str, seconds: float) -> No
         typer.echo(f"  {verdict.advice.value:<8}  {verdict.node} ({verdict.role.value}): {verdict.reason}{path}")
     _say_absent(asked.absent)
     if not found.complete:
-        judged = len(found.verdicts)
+        judged, unsought = len(found.verdicts), found.repair is not None and not found.repair.complete
+        more = "; there may be a cheaper way out, or another" if unsought else ""
         typer.echo(
-            f"Incomplete: {judged} of {len(asked.graph.nodes) - 2} nodes judged in {seconds:g} seconds (--seconds)."
+            f"Incomplete: {judged} of {len(asked.graph.nodes) - 2} nodes judged in {seconds:g} seconds (--seconds){more}."
         )
 
 
@@ -122,7 +124,9 @@ def _say_sets(asked: _Asked, found: Mapping[str, Any], *, priced: bool) -> None:
         typer.echo(f"Smallest variance: {{{', '.join(found['optimal'])}}}.")
     _say_absent(asked.absent)
     if not found["complete"]:
-        typer.echo(f"Incomplete: {len(found['minimal_sets'])} sets listed; there may be more (--limit, --seconds).")
+        listed = len(found["minimal_sets"])
+        why = f"graphs over {_LARGE:,} nodes get one" if len(asked.graph.nodes) > _LARGE else "--limit, --seconds"
+        typer.echo(f"Incomplete: {listed} {'set' if listed == 1 else 'sets'} listed; there may be more ({why}).")
 
 
 @app.command("identify")
@@ -174,25 +178,27 @@ def implications(
     as_json: AsJson = False,
 ) -> None:
     """List the independences that the graph implies; with --data test them, one for every missing edge."""
-    from causalbench.dag.budget import take
+    from causalbench.dag.budget import Deadline, take
     from causalbench.dag.files import read_graph
     from causalbench.dag.implications import implied_independences
 
     read = read_graph(graph)
     if data is not None:
-        _test(read, data, permutations=permutations, level=level, seed=seed, limit=limit, as_json=as_json)
+        tested = _test(read, data, permutations=permutations, level=level, seed=seed, seconds=seconds)
+        _say_test(tested, limit=limit, as_json=as_json)
         return
-    taken = take(implied_independences(read), limit=limit, seconds=seconds)
+    deadline = Deadline.after(seconds)
+    taken = take(implied_independences(read, deadline=deadline), limit=limit, deadline=deadline)
     claims = [{"x": c.x, "y": c.y, "given": sorted(c.given), "sentence": str(c)} for c in taken.items]
     if as_json:
         print_json({"claims": claims, "complete": taken.complete})
         return
     for claim in claims:
         typer.echo(claim["sentence"])
-    if not claims:
+    if not claims and taken.complete:
         typer.echo("The graph implies no independence between measured nodes.")
     if not taken.complete:
-        typer.echo(f"Incomplete: {len(claims)} listed; there are more (--limit, --seconds).")
+        typer.echo(f"Incomplete: {len(claims)} listed; there may be more (--limit, --seconds).")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,7 +261,7 @@ def _sets(
     seconds: float,
 ) -> dict[str, Any]:
     from causalbench.dag import minimal_adjustment_set, minimal_adjustment_sets, optimal_adjustment_set
-    from causalbench.dag.budget import Taken, take
+    from causalbench.dag.budget import Deadline, Taken, take
 
     kind = _effect(effect)
     question = (asked.graph, asked.exposure, asked.outcome, kind)
@@ -263,7 +269,9 @@ def _sets(
     if one is None or len(asked.graph.nodes) > _LARGE:
         taken = Taken(items=() if one is None else (one,), complete=one is None)
     else:
-        taken = take(minimal_adjustment_sets(*question, include=include, exclude=exclude), limit=limit, seconds=seconds)
+        deadline = Deadline.after(seconds)
+        sets = minimal_adjustment_sets(*question, include=include, exclude=exclude, deadline=deadline)
+        taken = take(sets, limit=limit, deadline=deadline)
     cheapest = (
         one if costs is None else minimal_adjustment_set(*question, include=include, exclude=exclude, costs=costs)
     )
@@ -311,14 +319,16 @@ def _answered(
 def _identified(asked: _Asked, limit: int, seconds: float) -> dict[str, Any]:
     from causalbench.dag import front_door_sets, minimal_adjustment_set
     from causalbench.dag import identify as identified
-    from causalbench.dag.budget import take
+    from causalbench.dag.budget import Deadline, take
     from causalbench.dag.instruments import each_instrument
 
     graph, x, y = asked.graph, asked.exposure, asked.outcome
-    found = identified(graph, x, y, seconds=seconds)
     adjustment = minimal_adjustment_set(graph, x, y)
-    doors = take(front_door_sets(graph, x, y), limit=limit, seconds=seconds)
-    moving = take(each_instrument(graph, x, y), limit=limit, seconds=seconds)
+    found = identified(graph, x, y, seconds=seconds / 2)
+    deadline = Deadline.after(seconds / 4)
+    doors = take(front_door_sets(graph, x, y, deadline=deadline), limit=limit, deadline=deadline)
+    deadline = Deadline.after(seconds / 4)
+    moving = take(each_instrument(graph, x, y, deadline=deadline), limit=limit, deadline=deadline)
     functional = None
     if found.functional is not None and not graph.selected:
         functional = str(found.functional) if len(graph.nodes) <= 500 else "too long to print"
@@ -356,7 +366,7 @@ def _identified(asked: _Asked, limit: int, seconds: float) -> dict[str, Any]:
     }
 
 
-def _test(graph: Graph, data: Path, *, permutations: int, level: float, seed: int, limit: int, as_json: bool) -> None:
+def _test(graph: Graph, data: Path, *, permutations: int, level: float, seed: int, seconds: float) -> GraphTest:
     from causalbench.study.tables import LEVEL_RULE
     from causalbench.workflow.estimate import generator
     from causalbench.workflow.graph_data import open_table
@@ -364,9 +374,11 @@ def _test(graph: Graph, data: Path, *, permutations: int, level: float, seed: in
 
     if not 0.5 < level < 1:
         raise StudyError([f"--level: {LEVEL_RULE}, found {level:g}"], where="command line")
-    found = hold_against(
-        graph, open_table(data), rng=generator(seed, "graph", "relabelings"), level=level, n_permutations=permutations
-    )
+    rng = generator(seed, "graph", "relabelings")
+    return hold_against(graph, open_table(data), rng=rng, level=level, n_permutations=permutations, seconds=seconds)
+
+
+def _say_test(found: GraphTest, *, limit: int, as_json: bool) -> None:
     if as_json:
         print_json(found.to_dict())
         return

@@ -8,6 +8,7 @@ from causalbench.dag.adjustment import (
     minimal_adjustment_sets,
     optimal_adjustment_set,
 )
+from causalbench.dag.budget import Deadline, take
 from causalbench.dag.front_door import front_door_sets
 from causalbench.dag.graph import Graph
 from causalbench.dag.identification import identify
@@ -16,6 +17,7 @@ from causalbench.dag.instruments import instruments
 from causalbench.dag.separation import d_separated
 
 __all__ = [
+    "Deadline",
     "Graph",
     "canonical_adjustment_set",
     "d_separated",
@@ -28,4 +30,5 @@ __all__ = [
     "minimal_adjustment_set",
     "minimal_adjustment_sets",
     "optimal_adjustment_set",
+    "take",
 ]

@@ -11,6 +11,10 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
+class OutOfTimeError(Exception):
+    """A deadline passed in the middle of a piece of work: :func:`take` and the searches that have a budget catch it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
     """A moment after which no new piece of work begins; ``at`` None: never."""
@@ -27,6 +31,14 @@ class Deadline:
         """Whether it is over."""
         return self.at is not None and time.monotonic() > self.at
 
+    def check(self) -> None:
+        """Leave a search that has to end."""
+        if self.passed:
+            raise OutOfTimeError
+
+
+NEVER = Deadline()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken(Generic[Item]):
@@ -36,8 +48,10 @@ class Taken(Generic[Item]):
     complete: bool
 
 
-def take(found: Iterable[Item], *, limit: int, seconds: float | None = None) -> Taken[Item]:
+def take(found: Iterable[Item], *, limit: int, deadline: Deadline = NEVER) -> Taken[Item]:
     """Take at most so many items, for at most so long.
+
+    A search that may look for long before it finds anything is given the same deadline, and ends by it.
 
     Examples
     --------
@@ -46,10 +60,12 @@ def take(found: Iterable[Item], *, limit: int, seconds: float | None = None) -> 
     >>> take(iter("abc"), limit=3)
     Taken(items=('a', 'b', 'c'), complete=True)
     """
-    deadline = Deadline.after(seconds)
     items: list[Item] = []
-    for item in islice(found, limit + 1):
-        if len(items) == limit or deadline.passed:
-            return Taken(items=tuple(items), complete=False)
-        items.append(item)
+    try:
+        for item in islice(found, limit + 1):
+            if len(items) == limit or deadline.passed:
+                return Taken(items=tuple(items), complete=False)
+            items.append(item)
+    except OutOfTimeError:
+        return Taken(items=tuple(items), complete=False)
     return Taken(items=tuple(items), complete=True)

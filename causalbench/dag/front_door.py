@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from causalbench.dag.budget import NEVER, Deadline
 from causalbench.dag.graph import Graph
 from causalbench.dag.separation import reachable
 from causalbench.errors import GraphError
 
 
-def front_door_sets(graph: Graph, exposure: str, outcome: str) -> Iterator[frozenset[str]]:
-    """Yield every set that satisfies the front-door criterion, smaller choices of nodes first, with polynomial delay.
+def front_door_sets(
+    graph: Graph, exposure: str, outcome: str, *, deadline: Deadline = NEVER
+) -> Iterator[frozenset[str]]:
+    """Yield every set that satisfies the front-door criterion, with polynomial delay, until a deadline
+    (:func:`~causalbench.dag.budget.take`).
 
     The set intercepts all directed paths from exposure to outcome; no back-door path from the exposure to it is open; every
     back-door path from it to the outcome is blocked by the exposure (Pearl 1995; search by Jeong, Tian, Bareinboim 2022).
@@ -37,7 +41,7 @@ def front_door_sets(graph: Graph, exposure: str, outcome: str) -> Iterator[froze
     branches: list[tuple[frozenset[int], frozenset[int]]] = [(frozenset(), free)]
     while branches:
         include, allowed = branches.pop()
-        largest = _largest(graph, x, y, allowed)
+        largest = _largest(graph, x, y, allowed, deadline)
         if not include <= largest or not _intercepts(graph, x, y, largest):
             continue
         left = sorted(largest - include)
@@ -48,12 +52,13 @@ def front_door_sets(graph: Graph, exposure: str, outcome: str) -> Iterator[froze
         branches.append((include, largest - {left[0]}))
 
 
-def _largest(graph: Graph, x: int, y: int, allowed: frozenset[int]) -> frozenset[int]:
+def _largest(graph: Graph, x: int, y: int, allowed: frozenset[int], deadline: Deadline) -> frozenset[int]:
     """Return the largest part of a set without an open back-door path to the outcome; every other valid part lies in it.
 
     A node with such a path while the edges out of all are cut keeps it when fewer are, so it goes.
     """
     while True:
+        deadline.check()
         leaving = {node: frozenset(graph.children[node]) for node in allowed}
         touched = reachable(graph, {y}, {x}, cut=leaving)
         kept = frozenset(allowed - touched)

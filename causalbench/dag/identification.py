@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from causalbench.dag.budget import Deadline
+from causalbench.dag.budget import Deadline, OutOfTimeError
 from causalbench.dag.graph import Graph, Nodes
 from causalbench.dag.projection import Mixed, project
-from causalbench.errors import GraphError
+from causalbench.errors import GraphError, listing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +68,8 @@ class Hedge:
 
     def __str__(self) -> str:
         return (
-            f"unmeasured common causes connect {', '.join(sorted(self.larger))}, "
-            f"and {', '.join(sorted(self.smaller))} among them even under the intervention"
+            f"unmeasured common causes connect {listing(sorted(self.larger), limit=20)}, "
+            f"and {listing(sorted(self.smaller), limit=20)} among them even under the intervention"
         )
 
 
@@ -117,15 +117,11 @@ def identify(graph: Graph, exposure: Nodes, outcome: Nodes, *, seconds: float | 
     solver = _Solver(names=graph.nodes, order=mixed.order, deadline=Deadline.after(seconds))
     try:
         found = solver.solve(y, x, _Joint(), mixed)
-    except (_OutOfTimeError, RecursionError):
+    except (OutOfTimeError, RecursionError):
         return Identification(functional=None, hedge=None, complete=False)
     if isinstance(found, Hedge):
         return Identification(functional=None, hedge=found)
     return Identification(functional=found, hedge=None)
-
-
-class _OutOfTimeError(Exception):
-    """The deadline passed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,8 +203,7 @@ class _Solver:
         return Marginal(over=names, body=term)
 
     def _names(self, nodes: Iterable[int]) -> tuple[str, ...]:
-        if self.deadline.passed:
-            raise _OutOfTimeError
+        self.deadline.check()
         chosen = frozenset(nodes)
         return tuple(self.names[node] for node in self.order if node in chosen)
 

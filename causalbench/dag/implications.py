@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
+from causalbench.dag.budget import NEVER, Deadline
 from causalbench.dag.graph import Graph
 from causalbench.dag.separation import Question
 
@@ -23,8 +24,9 @@ class Independence:
         return f"{self.x} is independent of {self.y}{given}"
 
 
-def implied_independences(graph: Graph) -> Iterator[Independence]:
-    """Yield, for every two measured nodes, each minimal set that makes them independent; take as many as you like.
+def implied_independences(graph: Graph, *, deadline: Deadline = NEVER) -> Iterator[Independence]:
+    """Yield, for every two measured nodes, each minimal set that makes them independent; take as many as you like, until a
+    deadline (:func:`~causalbench.dag.budget.take`).
 
     What the sample was selected on is given throughout, and not listed.
 
@@ -40,15 +42,17 @@ def implied_independences(graph: Graph) -> Iterator[Independence]:
     for x, y in combinations(measured, 2):
         if y in graph.children[x] or x in graph.children[y]:
             continue
+        deadline.check()
         asked = Question(graph=graph, x=x, y=y, allowed=graph.measurable - {x, y}, include=held)
-        for given in asked.all_minimal():
+        for given in asked.all_minimal(deadline=deadline):
             yield Independence(x=graph.nodes[x], y=graph.nodes[y], given=graph.names(given - held))
 
 
-def missing_edges(graph: Graph) -> Iterator[Independence]:
+def missing_edges(graph: Graph, *, deadline: Deadline = NEVER) -> Iterator[Independence]:
     """Yield one independence for every two measured nodes without an edge between them that some set separates.
 
-    Together they are what the graph claims about pairs; each needs one test. Linear time per pair.
+    Together they are what the graph claims about pairs; each needs one test. Linear time per pair, until a deadline
+    (:func:`~causalbench.dag.budget.take`).
 
     Examples
     --------
@@ -60,6 +64,7 @@ def missing_edges(graph: Graph) -> Iterator[Independence]:
     for x, y in combinations(measured, 2):
         if y in graph.children[x] or x in graph.children[y]:
             continue
+        deadline.check()
         given = Question(graph=graph, x=x, y=y, allowed=graph.measurable - {x, y}, include=held).minimal()
         if given is not None:
             yield Independence(x=graph.nodes[x], y=graph.nodes[y], given=graph.names(given - held))

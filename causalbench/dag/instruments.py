@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from causalbench.dag.adjustment import causal_nodes
+from causalbench.dag.budget import NEVER, Deadline
 from causalbench.dag.graph import Graph
 from causalbench.dag.separation import Question, reachable
 
@@ -35,8 +36,8 @@ def instruments(graph: Graph, exposure: str, outcome: str) -> tuple[Instrument, 
     return tuple(each_instrument(graph, exposure, outcome))
 
 
-def each_instrument(graph: Graph, exposure: str, outcome: str) -> Iterator[Instrument]:
-    """Yield what :func:`instruments` returns, in linear time each."""
+def each_instrument(graph: Graph, exposure: str, outcome: str, *, deadline: Deadline = NEVER) -> Iterator[Instrument]:
+    """Yield what :func:`instruments` returns, in linear time a node, until a deadline (:func:`~causalbench.dag.budget.take`)."""
     (x,), (y,) = graph.require((exposure,)), graph.require((outcome,))
     path = causal_nodes(graph, exposure, outcome)
     cut = {x: path & frozenset(graph.children[x])}
@@ -46,6 +47,7 @@ def each_instrument(graph: Graph, exposure: str, outcome: str) -> Iterator[Instr
         return
     allowed = graph.measurable - {x, y} - after
     for z in sorted(graph.measurable - {x, y} - graph.descendants({x}) - held):
+        deadline.check()
         asked = Question(graph=graph, x=y, y=z, allowed=allowed - {z}, include=held, cut=cut)
         given = asked.minimal()
         if given is not None and x in reachable(graph, {z}, given):

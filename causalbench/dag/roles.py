@@ -12,12 +12,15 @@ from causalbench.dag.adjustment import (
     optimal_adjustment_set,
     question,
 )
-from causalbench.dag.budget import Deadline, take
+from causalbench.dag.budget import Deadline, OutOfTimeError, take
 from causalbench.dag.front_door import front_door_sets
 from causalbench.dag.graph import Graph
 from causalbench.dag.instruments import each_instrument
 from causalbench.dag.separation import Question, open_path, reachable
 from causalbench.errors import GraphError
+
+_MOST_WEIGHED = 20_000
+"""Nodes up to which the fewest missing causes are looked for: a minimum cut takes seconds there."""
 
 
 class Advice(Enum):
@@ -58,12 +61,23 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Repair:
-    """What would make an impossible adjustment possible; ``sample``: nodes that another sample mustn't be selected on."""
+    """What would make an impossible adjustment possible.
+
+    Attributes
+    ----------
+    measure, instruments, front_door
+        The fewest unmeasured causes that would do, or else instruments, or one front door.
+    sample
+        Nodes that another sample mustn't be selected on.
+    complete
+        Whether all of it was looked for within the budget.
+    """
 
     measure: tuple[str, ...]
     instruments: tuple[str, ...]
     front_door: tuple[str, ...] | None
     sample: tuple[str, ...] = ()
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +131,13 @@ def audit(graph: Graph, exposure: str, outcome: str, *, seconds: float | None = 
     minimal = minimal_adjustment_set(graph, exposure, outcome)
     others = [node for node in graph.nodes if node not in (exposure, outcome)]
     deadline = Deadline.after(seconds)
+    repair = (
+        None if minimal is not None else _repair(graph, asked, Deadline.after(None if seconds is None else seconds / 2))
+    )
     judged = take(
-        (_judge(graph, asked, exposure, outcome, node, minimal) for node in others), limit=len(others), seconds=seconds
+        (_judge(graph, asked, exposure, outcome, node, minimal) for node in others),
+        limit=len(others),
+        deadline=deadline,
     )
     blocked = None if minimal is not None else _unblockable(graph, asked)
     return Audit(
@@ -129,8 +148,8 @@ def audit(graph: Graph, exposure: str, outcome: str, *, seconds: float | None = 
         optimal=optimal_adjustment_set(graph, exposure, outcome),
         verdicts=judged.items,
         open_path=blocked,
-        repair=None if minimal is not None else _repair(graph, asked, deadline),
-        complete=judged.complete and not deadline.passed,
+        repair=repair,
+        complete=judged.complete and (repair is None or repair.complete),
     )
 
 
@@ -284,17 +303,19 @@ def _repair(graph: Graph, asked: Question, deadline: Deadline) -> Repair:
     )
     unmeasured = graph.latents | hidden.keys()
     costs = {name: 1.0 if name in unmeasured else 0.0 for name in measured.nodes}
-    cheapest = minimal_adjustment_set(measured, exposure, outcome, costs=None if deadline.passed else costs)
+    quick = deadline.passed or len(measured.nodes) > _MOST_WEIGHED
+    cheapest = minimal_adjustment_set(measured, exposure, outcome, costs=None if quick else costs)
     chosen = frozenset[str]() if cheapest is None else cheapest
-    missing = (*sorted(chosen & graph.latents), *sorted(chosen & hidden.keys()))
-    front = None if deadline.passed else next(front_door_sets(graph, exposure, outcome), None)
-    moving = []
-    for found in each_instrument(graph, exposure, outcome):
-        if deadline.passed:
-            break
-        moving.append(found.node)
+    moving = take(
+        each_instrument(graph, exposure, outcome, deadline=deadline), limit=len(graph.nodes), deadline=deadline
+    )
+    try:
+        front, searched = next(front_door_sets(graph, exposure, outcome, deadline=deadline), None), True
+    except OutOfTimeError:
+        front, searched = None, False
     return Repair(
-        measure=missing,
-        instruments=tuple(moving),
+        measure=(*sorted(chosen & graph.latents), *sorted(chosen & hidden.keys())),
+        instruments=tuple(found.node for found in moving.items),
         front_door=None if front is None else tuple(sorted(front)),
+        complete=moving.complete and searched and not quick,
     )

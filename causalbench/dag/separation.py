@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from causalbench.dag.budget import NEVER, Deadline
 from causalbench.dag.graph import Graph, Nodes
 from causalbench.errors import GraphError
 
@@ -191,7 +192,7 @@ class Question:
                         waiting.append(other)
         return seen
 
-    def all_minimal(self) -> Iterator[frozenset[int]]:
+    def all_minimal(self, *, deadline: Deadline = NEVER) -> Iterator[frozenset[int]]:
         """Yield every minimal separator, each once, with polynomial delay (Takata 2010).
 
         A set A around x grows; its separator is the part of A's neighbourhood next to y's component. Every neighbour is either
@@ -200,7 +201,9 @@ class Question:
         moral = None if self.lost else _Moral.of(self)
         if moral is None:
             return
-        yield from (frozenset(moral.order[i] for i in _bits(found)) | self.include for found in moral.separators())
+        yield from (
+            frozenset(moral.order[i] for i in _bits(found)) | self.include for found in moral.separators(deadline)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -260,11 +263,12 @@ class _Moral:
             group |= edge
         return group
 
-    def separators(self) -> Iterator[int]:
+    def separators(self, deadline: Deadline) -> Iterator[int]:
         """Yield minimal separators as bit sets."""
         target = 1 << self.y
         branches = [(self.absorbed(1 << self.x), 0)]
         while branches:
+            deadline.check()
             group, kept = branches.pop()
             if group & target:
                 continue

@@ -13,7 +13,7 @@ from scipy import stats
 
 from causalbench.artifacts import plain
 from causalbench.dag import Graph
-from causalbench.dag.budget import take
+from causalbench.dag.budget import NEVER, Deadline, take
 from causalbench.dag.implications import Independence, local_independences, missing_edges
 from causalbench.data.sources import Source
 from causalbench.numerics.independence import (
@@ -148,6 +148,7 @@ def hold_against(
     n_permutations: int = 1000,
     limit: int = 5000,
     most_tests: int = 20_000_000,
+    seconds: float | None = None,
 ) -> GraphTest:
     """Test what a graph claims about a table.
 
@@ -173,6 +174,9 @@ def hold_against(
         Most independences that are tested one by one.
     most_tests
         Most partial correlations over all relabelings: fewer relabelings are tried where this is less, which the result says.
+    seconds
+        Time after which no further independence is tested, nor relabeling tried; half of it is for either. The result then
+        depends on the machine, so studies go by ``limit`` and ``most_tests`` alone.
 
     Raises
     ------
@@ -192,14 +196,19 @@ def hold_against(
     ['a is independent of b given c']
     """
     data = node_data(graph, source)
-    taken = take(missing_edges(data.graph), limit=limit)
-    claims = _judged(data, [claim for claim in taken.items if _covered(claim, data)], level)
+    half = None if seconds is None else seconds / 2
+    deadline = Deadline.after(half)
+    taken = take(missing_edges(data.graph, deadline=deadline), limit=limit, deadline=deadline)
+    pairs = [claim for claim in taken.items if _covered(claim, data)]
+    claims = _judged(data, pairs, level, deadline)
+    all_tested = taken.complete and len(claims) == len(pairs)
     suspects = [Suspect(kind="missing", ends=(claim.x, claim.y), claim=claim) for claim in claims if claim.rejected]
     suspects += _unsupported(data, level)
-    found, notes = None, _notes(data, all_tested=taken.complete, limit=limit)
+    found, notes = None, _notes(data, all_tested=all_tested, tested=len(claims))
     if n_permutations and claims:
         if all(block.shape[1] == 1 for block in data.blocks.values()):
-            found = falsify(data, rng=rng, level=level, n_permutations=n_permutations, most_tests=most_tests)
+            options = {"n_permutations": n_permutations, "most_tests": most_tests}
+            found = falsify(data, rng=rng, level=level, **options, deadline=Deadline.after(half))
         else:
             notes.append("text columns with three levels or more: no comparison with relabelings")
     verdict, sentence = _verdict(claims, found, level)
@@ -213,12 +222,18 @@ def hold_against(
         n_rows=data.n_rows,
         absent=data.absent,
         notes=tuple(notes),
-        complete=taken.complete and (found is None or found.complete),
+        complete=all_tested and (found is None or found.complete),
     )
 
 
 def falsify(
-    data: NodeData, *, rng: np.random.Generator, level: float, n_permutations: int, most_tests: int = 20_000_000
+    data: NodeData,
+    *,
+    rng: np.random.Generator,
+    level: float,
+    n_permutations: int,
+    most_tests: int = 20_000_000,
+    deadline: Deadline = NEVER,
 ) -> Falsification | None:
     """Count how many claims a graph and its relabelings violate; None where it makes no claim.
 
@@ -235,7 +250,8 @@ def falsify(
     exhaustive = d <= _ENUMERATE and math.factorial(d) - 1 <= n_permutations
     relabelings = _relabelings(d, min(n_permutations, affordable), exhaustive=exhaustive, rng=rng)
     size = 1 - level
-    violated = _violations(data, groups, relabelings, size)
+    violated = _violations(data, groups, relabelings, size, NEVER if exhaustive else deadline)
+    relabelings = relabelings[: len(violated)]
     own, others = int(violated[0]), violated[1:]
     low, middle, high = np.quantile(others, [0.05, 0.5, 0.95]).tolist()
     return Falsification(
@@ -259,14 +275,18 @@ def _relabelings(d: int, m: int, *, exhaustive: bool, rng: np.random.Generator) 
     return np.vstack([np.arange(d), drawn])
 
 
-def _violations(data: NodeData, groups: Sequence[Claims], relabelings: IntArray, size: float) -> IntArray:
-    """Count rejected claims of every relabeling; what can't be tested counts as not violated."""
+def _violations(
+    data: NodeData, groups: Sequence[Claims], relabelings: IntArray, size: float, deadline: Deadline
+) -> IntArray:
+    """Count rejected claims of every relabeling until a deadline, two at least; what can't be tested counts as not violated."""
     n_given = np.concatenate([np.full(len(group.x), len(group.given)) for group in groups])
     threshold = fisher_z_threshold(n_given, data.n_rows, size)
     widest = max(len(group.given) * (len(group.given) + 2 * len(group.x)) + len(n_given) for group in groups)
     step = max(_CELLS_AT_ONCE // widest, 1)
     counts = []
     for start in range(0, len(relabelings), step):
+        if deadline.passed and start > 1:
+            break
         partial = partial_correlations(data.correlation, groups, relabelings[start : start + step])
         counts.append((np.abs(partial) >= threshold).sum(axis=1))
     total: IntArray = np.concatenate(counts)
@@ -320,9 +340,10 @@ def _grouped(pairs: Sequence[Independence], data: NodeData) -> list[Claims]:
     ]
 
 
-def _judged(data: NodeData, pairs: Sequence[Independence], level: float) -> tuple[TestedClaim, ...]:
-    """Test claims one by one and adjust their p-values for the number of them."""
-    raw = [_tested(data, claim) for claim in pairs]
+def _judged(data: NodeData, pairs: Sequence[Independence], level: float, deadline: Deadline) -> tuple[TestedClaim, ...]:
+    """Test claims one by one until a deadline and adjust their p-values for the number of them."""
+    raw = take((_tested(data, claim) for claim in pairs), limit=len(pairs), deadline=deadline).items
+    pairs = pairs[: len(raw)]
     known = [i for i, (_, _, p) in enumerate(raw) if not math.isnan(p)]
     adjusted = dict(zip(known, stats.false_discovery_control([raw[i][2] for i in known]), strict=True)) if known else {}
     return tuple(
@@ -381,14 +402,14 @@ def _unsupported(data: NodeData, level: float) -> list[Suspect]:
     return found
 
 
-def _notes(data: NodeData, *, all_tested: bool, limit: int) -> list[str]:
+def _notes(data: NodeData, *, all_tested: bool, tested: int) -> list[str]:
     notes = []
     if data.absent:
         notes.append(f"no usable column, taken as latent: {', '.join(data.absent)}")
     if data.n_dropped:
         notes.append(f"{data.n_dropped} rows with an empty cell were left out")
     if not all_tested:
-        notes.append(f"only the first {limit} independences were tested")
+        notes.append(f"only the first {tested} independences were tested")
     return notes
 
 

@@ -4,8 +4,16 @@ import itertools
 
 import pytest
 
-from causalbench.dag import Graph, d_separated, identify
+from causalbench.dag import (
+    Graph,
+    d_separated,
+    front_door_sets,
+    identify,
+    implied_independences,
+    minimal_adjustment_sets,
+)
 from causalbench.dag.budget import Deadline, take
+from causalbench.dag.instruments import each_instrument
 from causalbench.dag.roles import audit
 from causalbench.errors import GraphError
 
@@ -16,9 +24,32 @@ def test_take_ends_by_number_or_by_time():
     assert take(itertools.count(), limit=3).items == (0, 1, 2)
     assert not take(itertools.count(), limit=3).complete
     assert take(range(3), limit=3).complete
-    ended = take(itertools.count(), limit=10**9, seconds=0.01)
+    ended = take(itertools.count(), limit=10**9, deadline=Deadline.after(0.01))
     assert not ended.complete
     assert not Deadline.after(None).passed
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        lambda graph, deadline: each_instrument(graph, "x", "y", deadline=deadline),
+        lambda graph, deadline: front_door_sets(graph, "x", "y", deadline=deadline),
+        lambda graph, deadline: minimal_adjustment_sets(graph, "x", "m0", deadline=deadline),
+        lambda graph, deadline: implied_independences(graph, deadline=deadline),
+    ],
+    ids=["instruments", "front doors", "sets", "independences"],
+)
+def test_a_search_that_finds_nothing_ends_in_time_too(search):
+    """Nothing is found here: every search would go on to its end before it gives back the word."""
+    names = [f"z{i}" for i in range(40)]
+    text = " ; ".join(f"{z} -> x ; {z} -> m0 ; {z} <-> y" for z in names)
+    links = " ; ".join(f"{a} <-> {b}" for a, b in itertools.combinations(names, 2))
+    graph = Graph.parse(f"{text} ; {links} ; x -> m0 -> y ; x <-> y ; m0 <-> y")
+    passed = Deadline.after(-1)
+    found = take(search(graph, passed), limit=10, deadline=passed)
+    assert (found.items, found.complete) == ((), False)
+    calm = Deadline.after(60)
+    assert take(search(graph, calm), limit=10**6, deadline=calm).complete
 
 
 def test_identify_out_of_time_is_no_answer_in_either_direction():

@@ -105,6 +105,36 @@ def test_a_column_that_the_table_lacks_isnt_measured(graph, tmp_path):
     assert "lacks 'xx'" in str(error)
 
 
+def test_a_selected_sample_is_taken_for_what_it_is(graph, tmp_path):
+    """The node that the sample was selected on has no column: it is given all the same, and opens x -> s <- w -> y."""
+    rng = np.random.default_rng(0)
+    pd.DataFrame(rng.normal(size=(200, 3)), columns=["x", "y", "w"]).to_csv(tmp_path / "t.csv", index=False)
+    text = "x [exposure] ; y [outcome] ; x -> y ; x -> s <- w -> y ; s [selected]"
+    code, found = called("adjust", graph(text), "--data", str(tmp_path / "t.csv"))
+    assert (code, found["minimal_sets"], found["absent"]) == (0, [["w"]], [])
+    code, found = called("implications", graph("x -> s <- w ; x -> y ; w -> v -> y ; s [selected]"))
+    assert [claim["sentence"] for claim in found["claims"]] == [
+        "x is independent of v given w",
+        "y is independent of w given v, x",
+    ]
+    code, text, _ = call("adjust", graph("x [exposure] ; y [outcome] ; x -> y -> s ; s [selected]"))
+    assert code == 3
+    assert "the sample was selected on s, where the effect leads: x -> y -> s" in text
+    assert "take a sample that wasn't selected on s" in text
+    code, found = called("identify", graph("x [exposure] ; y [outcome] ; x -> y -> s ; s [selected]"))
+    assert (code, found["identified"], found["functional"]) == (0, None, None)
+
+
+def test_the_budget_holds_with_data_too(graph, tmp_path):
+    rng = np.random.default_rng(0)
+    names = [f"v{i}" for i in range(12)]
+    pd.DataFrame(rng.normal(size=(200, 12)), columns=names).to_csv(tmp_path / "t.csv", index=False)
+    code, found = called(
+        "implications", graph(" ; ".join(names) + " ; v0 -> v1"), "--data", str(tmp_path / "t.csv"), "--seconds", "0"
+    )
+    assert (code, found["complete"], found["claims"]) == (0, False, [])
+
+
 def test_implications_are_tested_on_data(graph, tmp_path):
     rng = np.random.default_rng(1)
     a = rng.normal(size=400)
