@@ -115,7 +115,7 @@ def test_a_selected_sample_is_taken_for_what_it_is(graph, tmp_path):
     code, found = called("implications", graph("x -> s <- w ; x -> y ; w -> v -> y ; s [selected]"))
     assert [claim["sentence"] for claim in found["claims"]] == [
         "x is independent of v given w",
-        "y is independent of w given v, x",
+        "w is independent of y given v, x",
     ]
     code, text, _ = call("adjust", graph("x [exposure] ; y [outcome] ; x -> y -> s ; s [selected]"))
     assert code == 3
