@@ -40,6 +40,7 @@ Before = Annotated[
 ]
 Limit = Annotated[int, typer.Option(min=1, help="Most sets or claims that are listed.")]
 Seconds = Annotated[float, typer.Option(min=0, help="Time after which no further piece of work begins.")]
+_MOST_DRAWN = 200
 _LARGE = 20_000
 """Nodes above which one set is listed, as all of them together would need too much memory."""
 
@@ -60,6 +61,8 @@ def audit(
     from causalbench.workflow.graph_rules import graph_section
 
     asked = _ask(graph, exposure, outcome, data, before)
+    if draw is not None:
+        _require_drawable(asked.graph, draw)
     found = audited(asked.graph, asked.exposure, asked.outcome, seconds=seconds)
     section = graph_section(asked.graph, found)
     if draw is not None:
@@ -297,6 +300,7 @@ def _answered(
     asked: _Asked, one: frozenset[str] | None, kind: str, *, restricted: bool, seconds: float
 ) -> tuple[str, str, dict[str, Any]]:
     """Return the answer, its sentence, and for an impossible one the open path and the repair."""
+    from causalbench.dag import minimal_adjustment_set
     from causalbench.dag.roles import audit as audited
     from causalbench.workflow.graph_rules import graph_section
 
@@ -311,7 +315,9 @@ def _answered(
         return "nothing needed", f"Nothing needed: the {kind} effect is what the data show without adjustment.", nothing
     if restricted or kind == "direct":
         under = " under --include and --exclude" if restricted else ""
-        return "impossible", f"Impossible: no set of measured nodes identifies the {kind} effect{under}.", nothing
+        free = minimal_adjustment_set(asked.graph, asked.exposure, asked.outcome, _effect(kind)) if restricted else None
+        more = "" if free is None else f" Without them this set is enough: {', '.join(sorted(free)) or 'none at all'}."
+        return "impossible", f"Impossible: no set of measured nodes identifies the {kind} effect{under}.{more}", nothing
     section = graph_section(asked.graph, audited(asked.graph, asked.exposure, asked.outcome, seconds=seconds))
     return "impossible", section["sentence"], {"open_path": section["open_path"], "repair": section["repair"]}
 
@@ -428,6 +434,19 @@ def _braces(sets: Iterable[Iterable[str]]) -> str:
 def _say_absent(absent: tuple[str, ...]) -> None:
     if absent:
         typer.echo(f"Note: no column in the table, so taken as latent: {listing(absent, limit=20)}.")
+
+
+def _require_drawable(graph: Graph, path: Path) -> None:
+    """Refuse a drawing before anything is computed: one with another ending than SVG's, or of too many nodes to read."""
+    if path.suffix.lower() != ".svg":
+        raise OutputError(
+            f"--draw writes SVG, not {path.suffix or 'a file without ending'}", remedy="end its name in .svg"
+        )
+    if len(graph.nodes) > _MOST_DRAWN:
+        raise OutputError(
+            f"a graph of {len(graph.nodes):,} nodes is too large to draw: the most is {_MOST_DRAWN}",
+            remedy="draw the part around exposure and outcome",
+        )
 
 
 def _draw(section: Mapping[str, Any], path: Path) -> None:

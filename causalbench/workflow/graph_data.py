@@ -77,7 +77,13 @@ class NodeData:
 
 def open_table(path: Path) -> Source:
     """Open a table of units for a graph: a CSV or Parquet file."""
-    return sources.from_file(path, folder=path.parent, unit="", period="")
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir() if p.is_file()] if path.parent.is_dir() else []
+        raise DataError(
+            f"there is no file {path}{nearest(path.name, siblings)}", remedy="correct the path of the table"
+        )
+    whole = path.resolve()
+    return sources.from_file(whole, folder=whole.parent, unit="", period="")
 
 
 def node_data(graph: Graph, source: Source) -> NodeData:
@@ -86,15 +92,17 @@ def node_data(graph: Graph, source: Source) -> NodeData:
     Raises
     ------
     DataError
-        Where fewer than three nodes are columns, few rows are left, or a text column has too many levels.
+        Where fewer than three nodes are columns, few rows are left, a text column has too many levels, or cells are infinite
+        or dates.
     """
     names = list(source.frame.collect_schema())
     measured = [name for name in graph.nodes if name not in graph.latents | graph.selected]
     present = [name for name in measured if name in names]
     if len(present) < 3:
         lacking = [f"{name!r}{nearest(name, names)}" for name in measured if name not in names]
+        count = f"{len(present)} {'node' if len(present) == 1 else 'nodes'}"
         raise DataError(
-            f"{source.origin} has columns for {len(present)} nodes of the graph; it lacks {listing(lacking)}",
+            f"{source.origin} has columns for {count} of the graph; it lacks {listing(lacking)}",
             remedy="name nodes as the table's columns are named; a test of the graph needs at least three",
         )
     table = sources.collect(source.frame.select(*map(nw.col, present)), source)
@@ -124,10 +132,22 @@ def _block(values: pd.Series[Any], name: str) -> FloatArray:
     """Return a column as numbers; one with a single value says nothing and has no columns."""
     if pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
         numbers = values.to_numpy(dtype=float)
+        infinite = np.isinf(numbers)
+        if infinite.any():
+            rows = listing(str(i) for i in values.index[infinite])
+            raise DataError(
+                f"column {name!r} has {int(infinite.sum())} infinite cells (rows {rows}, counted from 0)",
+                remedy="correct or empty them",
+            )
         levels = np.unique(numbers)
         if len(levels) > 2:
             return np.asarray(numbers[:, None])
         return np.asarray(numbers[:, None] == levels[None, 1:], dtype=float)
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        raise DataError(
+            f"column {name!r} holds dates",
+            remedy="turn them into numbers, such as days since the first, or mark the node latent",
+        )
     labels = values.astype(str).str.strip().to_numpy(dtype=object)
     kinds = sorted(set(labels.tolist()))
     if len(kinds) > _MOST_LEVELS:

@@ -426,10 +426,10 @@ def _verdict(
         return ("review" if rejected else "pass"), f"{count}."
     share = f"{found.p_value:.1%} of relabeled graphs violate as few of their claims"
     if found.equivalent is not None and not rejects(found.equivalent, level):
-        return (
-            "review",
-            f"{count}, but {found.equivalent:.0%} of relabeled graphs imply the same: data say little here.",
-        )
+        same = f"{found.equivalent:.0%} of relabeled graphs imply the same"
+        if rejected:
+            return "review", f"{count}; relabelings can't say how bad that is, as {same}: look at the suspect edges."
+        return "review", f"{count}, but {same}: data say little here."
     if rejected and not rejects(found.p_value, level):
         return "fail", f"{count}, and {share}: the graph fits no better than one drawn blindly."
     if rejected:

@@ -159,6 +159,26 @@ def test_a_drawing_is_written(graph, tmp_path):
     assert error.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "words"),
+    [
+        (CONFOUNDED, "g.png", "--draw writes SVG, not .png"),
+        (f"{CONFOUNDED[:-1]} ; {' ; '.join(f'n{i}' for i in range(200))} }}", "g.svg", "207 nodes is too large"),
+    ],
+)
+def test_a_drawing_that_nobody_could_open_or_read_is_refused(graph, tmp_path, text, name, words):
+    _, _, error = call("audit", graph(text), "--draw", str(tmp_path / name))
+    assert isinstance(error, CausalbenchError)
+    assert words in str(error)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_restriction_that_rules_all_sets_out_says_what_would_do_without_it(graph):
+    code, text, _ = call("adjust", graph("x [exposure] ; y [outcome] ; z -> x -> y ; z -> y"), "--exclude", "z")
+    assert code == 3
+    assert "Without them this set is enough: z." in text
+
+
 def test_a_budget_ends_the_audit_and_says_so(graph):
     code, found = called("audit", graph(CONFOUNDED), "--seconds", "0")
     assert code == 0
@@ -177,7 +197,7 @@ def test_a_budget_ends_the_audit_and_says_so(graph):
         (["adjust", "--exposure", "x", "--outcome", "y", "--costs", "x=a"], "isn't a number"),
         (["adjust", "--exposure", "x", "--outcome", "y", "--costs", "x"], "isn't key=value"),
         (["adjust", "--exposure", "x", "--outcome", "y", "--include", "y"], "can't be adjusted for"),
-        (["implications", "--data", "nowhere.csv"], "doesn't exist"),
+        (["implications", "--data", "nowhere.csv"], "there is no file nowhere.csv"),
     ],
 )
 def test_bad_input(graph, words, message):

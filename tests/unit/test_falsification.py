@@ -182,7 +182,7 @@ def test_row_order_changes_nothing_and_the_table_stays():
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({"a": [1.0] * 30}, "columns for 1 nodes"),
+        ({"a": [1.0] * 30}, "columns for 1 node of"),
         ({"a": range(5), "b": range(5), "c": range(5)}, "has 5 rows"),
         ({"a": range(99), "b": range(99), "c": [str(i) for i in range(99)]}, "text with 99 levels"),
     ],
@@ -190,6 +190,17 @@ def test_row_order_changes_nothing_and_the_table_stays():
 def test_bad_tables(table, words):
     with pytest.raises(DataError, match=words):
         hold_against(Graph.parse("a -> b -> c"), sources.from_object(pd.DataFrame(table)), rng=np.random.default_rng(0))
+
+
+def test_cells_that_no_test_can_use_are_named():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(50, 3)), columns=["a", "b", "c"])
+    graph = Graph.parse("a -> b -> c")
+    with pytest.raises(DataError, match=r"'b' has 1 infinite cells \(rows 7, counted from 0\)"):
+        hold_against(graph, sources.from_object(table.assign(b=table["b"].where(table.index != 7, np.inf))), rng=rng)
+    dated = table.assign(c=pd.date_range("2024-01-01", periods=50))
+    with pytest.raises(DataError, match="'c' holds dates"):
+        hold_against(graph, sources.from_object(dated), rng=rng)
 
 
 def test_empty_cells_and_constant_columns_are_said():
