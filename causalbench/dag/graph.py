@@ -167,7 +167,10 @@ class Graph:
 
         graph = nx.DiGraph()
         for name in self.nodes:
-            graph.add_node(name, observed="no" if name in self.latents else "yes")
+            more: dict[str, Any] = {"selected": True} if name in self.selected else {}
+            if name in self.tiers:
+                more["tier"] = self.tiers[name]
+            graph.add_node(name, observed="no" if name in self.latents else "yes", **more)
         graph.add_edges_from(self.edges)
         for one, other in self.bidirected:
             common = f"U({one},{other})"

@@ -103,14 +103,15 @@ def falsify(
     Raises
     ------
     RefusalError
-        For unmeasured causes: the local Markov condition doesn't hold with them, and dowhy would skip claims silently.
+        For nodes without a column, unmeasured causes or selection: the local Markov condition doesn't hold with them, and dowhy
+        would skip claims silently.
     DataError
-        For nodes without a column.
+        For a table that can't be used.
     """
     data = node_data(graph, source)
-    if data.absent or graph.latents or graph.bidirected:
+    if data.absent or graph.latents or graph.bidirected or graph.selected:
         raise RefusalError(
-            "dowhy's falsification needs a column for every node and no unmeasured common cause",
+            "dowhy's falsification needs a column for every node, no unmeasured common cause and no selection",
             remedy="use causalbench dag implications --data, which takes them",
         )
     if any(block.shape[1] > 1 for block in data.blocks.values()):

@@ -8,7 +8,7 @@ from typing import Any
 from causalbench.dag import Graph, is_adjustment_set, minimal_adjustment_set, optimal_adjustment_set
 from causalbench.dag.adjustment import forbidden_nodes, question
 from causalbench.dag.files import read_graph
-from causalbench.dag.roles import Advice, Audit, Repair, audit
+from causalbench.dag.roles import Advice, Audit, Repair, audit, require_effect
 from causalbench.dag.separation import open_path
 from causalbench.errors import GraphError, RefusalError, listing
 from causalbench.study import Study
@@ -173,8 +173,10 @@ def choose_covariates(graph: Graph, exposure: str, outcome: str, *, columns: Col
     >>> choose_covariates(graph, "d", "y", columns=["age", "income", "d", "y"])
     ('age', 'income')
     """
-    found = audit(graph, exposure, outcome)
-    if found.minimal is None:
+    require_effect(graph, exposure, outcome)
+    smallest = minimal_adjustment_set(graph, exposure, outcome)
+    if smallest is None:
+        found = audit(graph, exposure, outcome)
         raise RefusalError(impossible(found), remedy=remedy_of(found.repair))
     best = optimal_adjustment_set(graph, exposure, outcome)
     if best is not None and best <= frozenset(columns):
@@ -183,7 +185,7 @@ def choose_covariates(graph: Graph, exposure: str, outcome: str, *, columns: Col
     held = [name for name in absent if name not in graph.selected]
     chosen = minimal_adjustment_set(graph, exposure, outcome, exclude=held)
     if chosen is None:
-        needed = ", ".join(sorted(found.minimal - frozenset(columns)))
+        needed = ", ".join(sorted(smallest - frozenset(columns)))
         raise RefusalError(
             f"the graph asks for covariates that the table doesn't have: {needed}",
             remedy=f"add {'these columns' if ',' in needed else 'this column'}, or mark "

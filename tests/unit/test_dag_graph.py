@@ -95,6 +95,8 @@ def test_networkx_and_dowhy_there_and_back():
     back = Graph.from_dowhy(there)
     assert back.latents == {"u", "U(y,z)"}
     assert set(graph.edges) < set(back.edges)
+    marked = Graph.from_dowhy(Graph.parse("z [tier=0] ; z -> x -> s ; s [selected]").to_dowhy())
+    assert (marked.tiers, marked.selected) == ({"z": 0}, {"s"})
 
 
 @pytest.mark.parametrize(
