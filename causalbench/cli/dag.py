@@ -351,7 +351,7 @@ def _identified(asked: _Asked, limit: int, seconds: float) -> dict[str, Any]:
     elif found.hedge is not None:
         sentence = f"Not identified: {found.hedge}."
     else:
-        sentence = f"Undecided after {seconds:g} seconds."
+        sentence = f"Undecided: the search ended before it was through ({seconds:g} seconds allowed)."
     return {
         "exposure": x,
         "outcome": y,

@@ -193,11 +193,9 @@ def _judge(
         others = (graph.require(minimal or ()) | held) - {v}
         path = open_path(graph, asked.x, asked.y, others, cut=asked.cut) or ""
         return _verdict(node, Advice.MUST, Role.CONFOUNDER, "no valid set does without it", path)
-    if near_x and near_y and (before_x or before_y):
-        path = open_path(graph, asked.x, v, held - {v}, cut=asked.cut) or ""
-        more = open_path(graph, v, asked.y, held - {v}, cut=asked.cut) or ""
-        joined = path + more.removeprefix(node)
-        return _verdict(node, Advice.MAY, Role.CONFOUNDER, "it blocks this path; another set may do so too", joined)
+    blocked = open_path(graph, asked.x, asked.y, held, cut=asked.cut, blocked_by=v) if near_x and near_y else None
+    if blocked is not None and (before_x or before_y):
+        return _verdict(node, Advice.MAY, Role.CONFOUNDER, "it blocks this path; another set may do so too", blocked)
     if before_x and not near_y:
         path = open_path(graph, v, asked.x, ()) or ""
         if minimal is None:
@@ -212,7 +210,7 @@ def _judge(
         return _verdict(
             node, Advice.MAY, Role.AFTER_EXPOSURE, "valid, but it follows from the exposure: leave it out", path
         )
-    return _verdict(node, Advice.MAY, Role.NEUTRAL, "not needed: no open path runs through it", "")
+    return _verdict(node, Advice.MAY, Role.NEUTRAL, "not needed: it blocks no open path", "")
 
 
 def _verdict(node: str, advice: Advice, role: Role, reason: str, path: str) -> Verdict:
@@ -262,7 +260,7 @@ def _biasing(graph: Graph, asked: Question, v: int, minimal: frozenset[str] | No
     base = graph.require(minimal or ()) | asked.include
     if v in base:
         return _NOTHING
-    opened = open_path(graph, asked.x, asked.y, base | {v}, cut=asked.cut, through=v)
+    opened = open_path(graph, asked.x, asked.y, base | {v}, cut=asked.cut, opened_by=v)
     closed = asked.y not in reachable(graph, {asked.x}, base, cut=asked.cut)
     if opened is None or not (closed or minimal is None):
         return _NOTHING

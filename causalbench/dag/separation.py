@@ -72,27 +72,30 @@ def open_path(
     held: Collection[int],
     *,
     cut: Cut = NO_CUT,
-    through: int | None = None,
+    opened_by: int | None = None,
+    blocked_by: int | None = None,
 ) -> str | None:
     """Return a shortest open path between two nodes, written with arrows; None where all are blocked.
 
-    With ``through``, only a path that is open because that held node lets it turn around counts.
+    With ``opened_by``, only a path that is open because that held node lets it turn around counts; with ``blocked_by``, only one
+    that holding that node would block. Such a path may be missed where a shorter walk passes some node twice; none is made up.
     """
     opened = _ancestors_without(graph, held, cut)
-    closed = opened if through is None else _ancestors_without(graph, set(held) - {through}, cut)
-    start = (x, True, through is None)
+    closed = opened if opened_by is None else _ancestors_without(graph, set(held) - {opened_by}, cut)
+    start = (x, True, opened_by is None and blocked_by is None)
     before: dict[tuple[int, bool, bool], tuple[int, bool, bool] | None] = {start: None}
     waiting = [start]
     for state in waiting:
         node, came_up, turned = state
-        if node == y and turned and node != x:
-            return _written(graph, state, before)
+        if node == y and turned and node != x and (path := _written(graph, state, before)) is not None:
+            return path
         steps = []
         if (came_up and node not in held) or (not came_up and node in opened):
-            turns = turned or (not came_up and node not in closed)
+            turns = turned or (node == blocked_by if came_up else opened_by is not None and node not in closed)
             steps += [(p, True, turns) for p in graph.parents[node] if not (p in cut and node in cut[p])]
         if node not in held:
-            steps += [(child, False, turned) for child in graph.children[node] if child not in cut.get(node, ())]
+            turns = turned or node == blocked_by
+            steps += [(child, False, turns) for child in graph.children[node] if child not in cut.get(node, ())]
         for step in steps:
             if step not in before and step[0] != x:
                 before[step] = state
@@ -104,11 +107,16 @@ def _written(
     graph: Graph,
     state: tuple[int, bool, bool],
     before: dict[tuple[int, bool, bool], tuple[int, bool, bool] | None],
-) -> str:
-    """Write a path backwards from its last state; a common cause that has no name shows as a bidirected edge."""
+) -> str | None:
+    """Write a path backwards from its last state, None for a walk that passes a node twice.
+
+    A common cause that has no name shows as a bidirected edge.
+    """
     states = [state]
     while (earlier := before[states[-1]]) is not None:
         states.append(earlier)
+    if len({node for node, _, _ in states}) < len(states):
+        return None
     text = ""
     for node, came_up, _ in reversed(states):
         arrow = "" if not text else " <- " if came_up else " -> "

@@ -70,11 +70,14 @@ def refuse_descendants(graph: Graph, exposure: str, covariates: Collection[str])
         for name in wrong
     )
     count = "1 covariate follows" if len(wrong) == 1 else f"{len(wrong)} covariates follow"
-    it = "it takes" if len(wrong) == 1 else "they take"
+    harm = (
+        "it takes away part of the effect, or lets the effect"
+        if len(wrong) == 1
+        else "they take away part of the effect, or let the effect"
+    )
     raise RefusalError(
         f"{count} from the launch: {shown}",
-        remedy=f"take {', '.join(wrong)} out of covariates: {it} away part of the effect, or lets the effect in by "
-        "another door",
+        remedy=f"take {', '.join(wrong)} out of covariates: {harm} in by another door",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from hypothesis import strategies as st
@@ -39,6 +39,22 @@ def all_paths(graph: Graph, x: int, y: int):
             yield from grow([*path, node])
 
     yield from grow([x])
+
+
+def written_path_is_open(graph: Graph, text: str, held: set[str]) -> bool:
+    """Tell whether a path written with arrows exists, and is open given some nodes (Pearl 1988, definition of d-separation)."""
+    words = text.split(" ")
+    nodes, arrows = words[::2], words[1::2]
+    for (one, other), arrow in zip(pairwise(nodes), arrows, strict=True):
+        pair = (one, other) if arrow == "->" else (other, one)
+        assert (tuple(sorted(pair)) in graph.bidirected) if arrow == "<->" else (pair in graph.edges), text
+    for node, into, out in zip(nodes[1:], arrows, arrows[1:], strict=False):
+        if into in ("->", "<->") and out in ("<-", "<->"):
+            if not graph.names(i for i in graph.descendants(graph.require((node,))) if i < len(graph.nodes)) & held:
+                return False
+        elif node in held:
+            return False
+    return True
 
 
 def separated_by_paths(graph: Graph, x: int, y: int, held: set[int]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
-from dag_cases import graphs
+from dag_cases import graphs, written_path_is_open
 from hypothesis import given, settings
 
 from causalbench import dag
@@ -62,6 +62,42 @@ def test_must_is_said_of_what_every_valid_set_holds_and_of_nothing_else(case):
             assert f" {verdict.node} " in verdict.path
         if valid and verdict.node in free and not any(verdict.node in one for one in valid):
             assert verdict.advice is Advice.MUST_NOT
+
+
+def test_a_confounder_is_shown_on_a_path_that_it_blocks():
+    """The shortest path to a and the shortest one on from it make no path together: a would be a collider on it."""
+    graph = dag.Graph.parse("b -> x ; c -> b ; c -> a -> d -> y ; c -> y ; x -> y")
+    (verdict,) = (v for v in audit(graph, "x", "y").verdicts if v.node == "a")
+    assert verdict.path == "x <- b <- c -> a -> d -> y"
+
+
+@given(graphs(most=7, selected=True))
+@settings(max_examples=300, deadline=None)
+def test_every_path_that_a_verdict_shows_is_there_and_is_what_it_is_called(case):
+    graph, x, y = case
+    try:
+        found = audit(graph, x, y)
+    except GraphError:
+        return
+    chosen, given_already = set(found.minimal or ()), set(graph.selected)
+    if found.repair is not None and found.repair.sample:
+        return
+    if found.open_path:
+        assert written_path_is_open(graph, found.open_path, given_already)
+    for verdict in found.verdicts:
+        node, path = verdict.node, verdict.path
+        if verdict.advice is Advice.MUST:
+            assert written_path_is_open(graph, path, (chosen | given_already) - {node})
+            assert not written_path_is_open(graph, path, chosen | given_already)
+        elif verdict.role is Role.CONFOUNDER:
+            assert written_path_is_open(graph, path, given_already - {node})
+            assert not written_path_is_open(graph, path, given_already | {node})
+        elif verdict.role in (Role.COLLIDER, Role.M_BIAS):
+            assert written_path_is_open(graph, path, chosen | given_already | {node})
+            assert not written_path_is_open(graph, path, chosen | given_already)
+        elif verdict.role in (Role.MEDIATOR, Role.AFTER_MEDIATOR, Role.AFTER_OUTCOME):
+            assert "<" not in path
+            assert written_path_is_open(graph, path, set())
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_in_a_selected_sample_valid_sets_are_those_whose_regression_is_unbiased_
 
 
 @pytest.mark.parametrize("effect", ["total", "direct"])
-@given(case=graphs(most=7))
+@given(case=graphs(most=8))
 @settings(max_examples=100, deadline=None)
 def test_minimal_sets_are_the_smallest_valid_ones_each_once(effect, case):
     graph, x, y = case
