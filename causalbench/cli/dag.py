@@ -157,6 +157,8 @@ def _say_identified(asked: _Asked, found: Mapping[str, Any]) -> None:
     typer.echo(found["sentence"])
     if found["functional"]:
         typer.echo(f"P({asked.outcome} | do({asked.exposure})) = {found['functional']}")
+    if found["whatever"]:
+        typer.echo(f"  whatever the value of {' and '.join(found['whatever'])}")
     if found["front_door_sets"]:
         typer.echo(f"Front door: {_braces(found['front_door_sets'])}")
     for instrument in found["instruments"]:
@@ -326,6 +328,7 @@ def _identified(asked: _Asked, limit: int, seconds: float) -> dict[str, Any]:
     from causalbench.dag import front_door_sets, minimal_adjustment_set
     from causalbench.dag import identify as identified
     from causalbench.dag.budget import Deadline, take
+    from causalbench.dag.identification import free_names
     from causalbench.dag.instruments import each_instrument
 
     graph, x, y = asked.graph, asked.exposure, asked.outcome
@@ -335,9 +338,11 @@ def _identified(asked: _Asked, limit: int, seconds: float) -> dict[str, Any]:
     doors = take(front_door_sets(graph, x, y, deadline=deadline), limit=limit, deadline=deadline)
     deadline = Deadline.after(seconds / 4)
     moving = take(each_instrument(graph, x, y, deadline=deadline), limit=limit, deadline=deadline)
-    functional = None
+    functional, whatever = None, list[str]()
     if found.functional is not None and not graph.selected:
-        functional = str(found.functional) if len(graph.nodes) <= 500 else "too long to print"
+        printed = len(graph.nodes) <= 500
+        functional = str(found.functional) if printed else "too long to print"
+        whatever = sorted(free_names(found.functional) - {x, y}) if printed else []
     if adjustment is None and graph.selected:
         sentence = (
             f"Not identified by adjustment; whether otherwise isn't decided for a sample selected on "
@@ -363,6 +368,7 @@ def _identified(asked: _Asked, limit: int, seconds: float) -> dict[str, Any]:
         "sentence": sentence,
         "adjustment": None if adjustment is None else sorted(adjustment),
         "functional": functional,
+        "whatever": whatever,
         "hedge": None
         if found.hedge is None
         else {"larger": sorted(found.hedge.larger), "smaller": sorted(found.hedge.smaller)},

@@ -57,6 +57,23 @@ class Ratio:
 AnyTerm = Probability | Product | Marginal | Ratio
 
 
+def free_names(term: AnyTerm) -> frozenset[str]:
+    """Return the nodes whose values a term depends on: those that no sum runs over.
+
+    Examples
+    --------
+    >>> sorted(free_names(Marginal(over=("z",), body=Probability(of=("y",), given=("x", "z")))))
+    ['x', 'y']
+    """
+    if isinstance(term, Probability):
+        return frozenset((*term.of, *term.given))
+    if isinstance(term, Product):
+        return frozenset[str]().union(*map(free_names, term.factors))
+    if isinstance(term, Marginal):
+        return free_names(term.body) - frozenset(term.over)
+    return free_names(term.above) | free_names(term.below)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hedge:
     """Why an effect can't be identified: two nested groups, connected by unmeasured common causes, of which only the larger

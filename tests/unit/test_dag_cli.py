@@ -84,6 +84,14 @@ def test_identify_writes_the_functional_or_the_hedge(graph):
     assert "unmeasured common causes connect" in hedge["sentence"]
 
 
+def test_a_functional_with_a_value_to_spare_says_so(graph):
+    """The instrument's value stands in the terms and doesn't matter: the front door works at each."""
+    path = graph("x [exposure] ; y [outcome] ; z -> x -> m -> y ; x <-> y")
+    assert called("identify", path)[1]["whatever"] == ["z"]
+    assert "whatever the value of z" in call("identify", path)[1]
+    assert called("identify", graph("x [exposure] ; y [outcome] ; x -> m -> y ; x <-> y"))[1]["whatever"] == []
+
+
 def test_implications_are_listed_up_to_a_limit(graph):
     code, found = called("implications", graph("a -> b -> c -> d"))
     assert code == 0
