@@ -19,9 +19,6 @@ from causalbench.dag.instruments import each_instrument
 from causalbench.dag.separation import Question, open_path, reachable
 from causalbench.errors import GraphError
 
-_MOST_WEIGHED = 20_000
-"""Nodes up to which the fewest missing causes are looked for: a minimum cut takes seconds there."""
-
 
 class Advice(Enum):
     """Whether to adjust for a node."""
@@ -301,9 +298,12 @@ def _repair(graph: Graph, asked: Question, deadline: Deadline) -> Repair:
     )
     unmeasured = graph.latents | hidden.keys()
     costs = {name: 1.0 if name in unmeasured else 0.0 for name in measured.nodes}
-    quick = deadline.passed or len(measured.nodes) > _MOST_WEIGHED
-    cheapest = minimal_adjustment_set(measured, exposure, outcome, costs=None if quick else costs)
-    chosen = frozenset[str]() if cheapest is None else cheapest
+    quick = False
+    try:
+        fewest = minimal_adjustment_set(measured, exposure, outcome, costs=costs, deadline=deadline)
+    except OutOfTimeError:
+        fewest, quick = minimal_adjustment_set(measured, exposure, outcome), True
+    chosen = frozenset[str]() if fewest is None else fewest
     moving = take(
         each_instrument(graph, exposure, outcome, deadline=deadline), limit=len(graph.nodes), deadline=deadline
     )
