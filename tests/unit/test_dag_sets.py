@@ -205,6 +205,7 @@ def test_no_set_and_nothing_needed_are_two_answers():
         (lambda g: dag.minimal_adjustment_set(g, "x", "x"), "exposure and outcome"),
         (lambda g: dag.minimal_adjustment_set(g, "x", "y", include=["u"]), "can't be adjusted for: u"),
         (lambda g: dag.minimal_adjustment_set(g, "x", "y", costs={"z": -1.0}), "from 0 up"),
+        (lambda g: dag.minimal_adjustment_set(g, "x", "y", costs={"z": float("inf")}), "from 0 up"),
         (lambda g: dag.minimal_adjustment_set(g, "x", "y", effect="both"), "effect is 'both'"),
         (lambda g: dag.d_separated(g, "x", "y", ["x"]), "overlap"),
     ],
