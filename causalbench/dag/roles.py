@@ -86,8 +86,8 @@ class Audit:
     minimal, optimal
         One smallest choice, and the one with the smallest variance where it exists; None where adjustment is impossible.
     open_path
-        A path that nothing measured can block, where adjustment is impossible; or the one from the exposure to a node that the
-        sample was selected on, where the effect leads there.
+        Where adjustment is impossible, a path that is open with everything measured adjusted for that may be; or the one from
+        the exposure to a node that the sample was selected on, where the effect leads there.
     repair
         What to do then.
     complete

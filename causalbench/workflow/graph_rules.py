@@ -203,7 +203,11 @@ def impossible(found: Audit) -> str:
     if sample:
         path = f": the sample was selected on {' and '.join(sample)}, where the effect leads: {found.open_path}"
     else:
-        path = f": this path stays open whatever is adjusted for: {found.open_path}" if found.open_path else ""
+        path = (
+            f": adjusted for everything measured that may be, this path is open: {found.open_path}"
+            if found.open_path
+            else ""
+        )
     return f"no set of measured nodes identifies the effect of {found.exposure} on {found.outcome}{path}"
 
 

@@ -24,7 +24,7 @@ def minimal_ones(sets):
     return {one for one in sets if not any(other < one for other in sets)}
 
 
-@given(graphs(most=6), st.data())
+@given(graphs(most=8), st.data())
 @settings(max_examples=150, deadline=None)
 def test_separation_is_what_looking_at_every_path_finds(case, data):
     graph, x, y = case
@@ -34,7 +34,7 @@ def test_separation_is_what_looking_at_every_path_finds(case, data):
     assert dag.d_separated(graph, x, y, held) == separated_by_paths(graph, a, b, set(graph.require(held)))
 
 
-@given(graphs(most=6))
+@given(graphs(most=8))
 @settings(max_examples=100, deadline=None)
 def test_valid_sets_are_those_whose_regression_is_unbiased(case):
     graph, x, y = case
@@ -44,7 +44,7 @@ def test_valid_sets_are_those_whose_regression_is_unbiased(case):
         assert dag.is_adjustment_set(graph, x, y, graph.names(chosen)) == expected
 
 
-@given(graphs(most=6, selected=True))
+@given(graphs(most=8, selected=True))
 @settings(max_examples=150, deadline=None)
 def test_in_a_selected_sample_valid_sets_are_those_whose_regression_is_unbiased_there(case):
     """In a linear Gaussian model selecting on a node is the same as regressing on it too."""
@@ -97,7 +97,7 @@ def test_included_and_excluded_nodes_and_costs_are_honoured(case, data):
         assert sum(costs[n] for n in cheapest) == min(sum(costs[n] for n in s) for s in valid)
 
 
-@given(graphs(most=6, hidden=False))
+@given(graphs(most=8, hidden=False))
 @settings(max_examples=100, deadline=None)
 def test_optimal_set_has_the_smallest_variance_of_all_valid_ones(case):
     graph, x, y = case

@@ -59,7 +59,7 @@ def test_impossible_says_what_would_help():
     with pytest.raises(RefusalError) as refusal:
         choose_covariates(graph, "x", "y", columns=["z", "x", "m", "y"])
     text = str(refusal.value)
-    assert "this path stays open whatever is adjusted for: x <- u -> y" in text
+    assert "adjusted for everything measured that may be, this path is open: x <- u -> y" in text
     assert "measure u and the common cause of x and y" in text
     assert "use z as an instrument" in text
     assert "front door of m" in text
