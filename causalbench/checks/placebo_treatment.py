@@ -20,6 +20,7 @@ from causalbench.wording import percent
 _SIZE = 0.025
 _TOLERATED = 1.5
 _MUCH = 0.15
+_NO_SPREAD = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +66,13 @@ class PlaceboTreatment:
                 remedy="Look at the other checks.",
             )
         results = effects(found.sample, Versions(treatment=permuted), form=found.form, estimand=found.estimand)
-        t_values = results[:, 0] / results[:, 1]
-        if not np.isfinite(t_values).all():
-            return conclude(verdict="not_evaluable", reason="The outcome doesn't vary once the covariates are known.")
         actual = effects(
             found.sample, Versions(weights=np.ones((1, len(data.outcome)))), form=found.form, estimand=found.estimand
         )[0]
-        table = _table(results, t_values, actual, level=level_of(estimate))
+        nothing = _NO_SPREAD * float(np.abs(found.sample.outcome).max())
+        if not min(results[:, 1].min(), actual[1]) > nothing:
+            return conclude(verdict="not_evaluable", reason="The outcome doesn't vary once treatment and covariates are known.")
+        table = _table(results, actual, level=level_of(estimate))
         verdict, reason = _judge(table)
         return conclude(
             verdict=verdict,
@@ -104,8 +105,8 @@ def permuted_treatments(found: Comparison, draws: int, rng: Generator) -> FloatA
     return result
 
 
-def _table(results: FloatArray, t_values: FloatArray, actual: FloatArray, *, level: float) -> dict[str, Any]:
-    draws = len(t_values)
+def _table(results: FloatArray, actual: FloatArray, *, level: float) -> dict[str, Any]:
+    draws, t_values = len(results), results[:, 0] / results[:, 1]
     rejecting = int((np.abs(t_values) > special.ndtri(1 - (1 - level) / 2)).sum())
     centre = float(results[:, 0].mean() / (results[:, 0].std(ddof=1) / np.sqrt(draws)))
     return {

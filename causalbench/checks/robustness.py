@@ -27,6 +27,7 @@ from causalbench.wording import interval_text, number, percent
 _MULTIPLES = (1, 2, 3)
 _N_BENCHMARKS = 3
 _GRID = 21
+_NO_SPREAD = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +73,13 @@ class Robustness:
         regression = treatment_regression(
             found.sample.outcome, found.sample.treatment, data.covariates, weights=data.weights
         )
-        if not regression.std_error > 1e-12 * abs(regression.effect):
-            return conclude(verdict="not_evaluable", reason="The covariates determine the outcome.")
+        # The effect may be rounding as well as its error, so the outcome's own size is the measure.
+        if not regression.std_error > _NO_SPREAD * float(np.abs(found.sample.outcome).max()):
+            return conclude(
+                verdict="not_evaluable",
+                reason="Treatment and covariates determine the outcome: nothing is left for a confounder to explain.",
+                remedy="Look for a covariate that is the outcome under another name.",
+            )
         places = [data.names.index(name) for name in self.benchmarks if data.column(name) is not None]
         table = robustness_table(regression, data.names, level=level, places=places)
         verdict, reason, remedy = _judge(table)

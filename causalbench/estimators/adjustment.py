@@ -293,6 +293,12 @@ class Adjustment:
             if not data.names:
                 raise RefusalError("matching has no covariates to match on", code="CB-D044", remedy="name covariates")
             places = whitened(design_of(data, ()).matrix[:, 1:])
+            if not places.shape[1]:
+                raise RefusalError(
+                    "matching has no covariates that vary to match on",
+                    code="CB-D044",
+                    remedy="name covariates that differ between units",
+                )
         else:
             places = (design.matrix @ logit(data, design).coefficients)[:, None]
         return matched_effect(

@@ -168,7 +168,9 @@ def imputed_effect(
         share = weights * treated / weights[treated].sum()
         value = float(share @ (outcome - design @ control.coefficients))
         # Neyman's n / (n - 1), in terms of the effective number of weighted rows.
-        own = share * (outcome - design @ control.coefficients - value) / np.sqrt(1 - share @ share)
+        # One treated row, whose error nothing here tells, has no residual: nothing to inflate.
+        own = share * (outcome - design @ control.coefficients - value)
+        own /= np.sqrt(max(1 - share @ share, _OWN_FIT))
         contributions = own - control.contributions @ (share @ design)
         return AverageEffect(value=value, treated_mean=float(share @ outcome), contributions=contributions)
     arm = _leveraged(outcome, design, weights * treated, who="treated units")

@@ -213,7 +213,8 @@ def benchmark_bound(found: TreatmentRegression, column: int, *, multiple: float,
     c = multiple * a**2 / ((1 - multiple * a) * (1 - a))
     if not c < 1:
         return None
-    with_outcome = min(((math.sqrt(multiple) + math.sqrt(c)) / math.sqrt(1 - c)) ** 2 * b / (1 - b), 1.0)
+    factor = ((math.sqrt(multiple) + math.sqrt(c)) / math.sqrt(1 - c)) ** 2
+    with_outcome = min(factor * b / (1 - b), 1.0) if b < 1 else 1.0
     effect, error = adjusted(found, with_treatment=with_treatment, with_outcome=with_outcome)
     reach = _critical(level, found.dof - 1) * error
     return Bound(

@@ -330,6 +330,7 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
         ({"weights": np.ones(200)}, {"method": "matching"}, RefusalError, "the data have sampling weights"),
         ({"cluster": ("x",) * 200}, {"method": "matching"}, RefusalError, "the data have clusters"),
         ({"covariates": np.empty((200, 0)), "names": ()}, {"method": "matching"}, RefusalError, "no covariates"),
+        ({"covariates": np.full((200, 1), 0.1), "names": ("x",)}, {"method": "matching"}, RefusalError, "that vary"),
         (
             {"covariates": np.empty((200, 0)), "names": ()},
             {"learner": "forest"},

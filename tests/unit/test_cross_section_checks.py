@@ -454,6 +454,15 @@ class TestVerdicts:
         assert result is not None
         assert result.verdict != "pass"
 
+    @pytest.mark.parametrize("outcome", ["constant", "a covariate", "the treatment"])
+    def test_an_outcome_without_anything_left_is_no_evidence(self, outcome: str) -> None:
+        data = confounded(400)
+        values = {"constant": np.full(400, 5.0), "a covariate": data.covariates[:, 0], "the treatment": data.treatment}
+        for name in ("robustness", "placebo-treatment"):
+            result = run(name, replace(data, outcome=values[outcome].astype(float)))
+            assert result is not None
+            assert result.verdict == "not_evaluable", name
+
     def test_no_effect_leaves_nothing_to_overturn(self) -> None:
         for name in ("robustness", "e-value", "marginal-sensitivity"):
             result = run(name, confounded(400, effect=0.0, seed=1))
