@@ -19,6 +19,7 @@ from causalbench.values import BoolArray, Finding, FloatArray, IntArray, frozen_
 
 OnMissing = Literal["error", "drop_unit"]
 _MOST_LEVELS = 50
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -324,12 +325,19 @@ def _number(values: pd.Series[Any], name: str, role: str) -> FloatArray:
         raise DataError(
             f"{role} column {name!r} holds no numbers, for example {sample}",
             code="CB-D020",
-            remedy="store plain numbers",
+            remedy="store 1 for units that took it and 0 for the others" if role == "treatment" else "store plain numbers",
         )
     array: FloatArray = values.to_numpy(dtype=float)
     if not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         raise DataError(f"{role} column {name!r} is infinite in {count} rows", code="CB-D004", remedy="correct them")
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
+        raise DataError(
+            f"{role} column {name!r} holds numbers of size {largest:.0e}, whose squares no computer number can hold",
+            code="CB-D020",
+            remedy="store them in other units, or find what went wrong where they were made",
+        )
     return array
 
 
