@@ -9,11 +9,10 @@ from typing import Literal, Protocol, cast, runtime_checkable
 import numpy as np
 
 from causalbench.data.cross_section import CrossSection
-from causalbench.estimators._nuisances import design_of
+from causalbench.estimators._nuisances import design_of, sampling_weights
 from causalbench.estimators._nuisances import propensities as predicted
 from causalbench.estimators.adjustment import Adjustment
 from causalbench.numerics.one_step import Form, Sample, fit_logit, propensities
-from causalbench.numerics.sensitivity import independent_columns
 from causalbench.protocols import Estimator
 from causalbench.values import BoolArray, Estimate, FloatArray
 
@@ -60,7 +59,7 @@ class Comparison:
     sample
         Standardized columns, the outcome (less that before the treatment for differences), treatment and sampling weights.
     learned
-        Probability of treatment of a learner other than the logit, shape (n,); None for the logit.
+        Probability of treatment of a learner other than the logit, or across folds, shape (n,); None for the logit of all.
     """
 
     method: str
@@ -150,31 +149,26 @@ def fitted_to(
 
 
 def _learned(estimator: Adjusts, data: CrossSection) -> FloatArray | None:
-    """Return the probabilities of a learner that isn't the logit."""
-    if not isinstance(estimator, Adjustment) or estimator.learner == "linear":
+    """Return the probabilities of a learner that isn't the logit of all units."""
+    if not isinstance(estimator, Adjustment) or (estimator.learner == "linear" and estimator.n_folds == 1):
         return None
     return predicted(data, design_of(data, estimator.squares), estimator)[0]
 
 
 def _comparison(estimator: Adjusts, data: CrossSection, learned: FloatArray | None) -> Comparison:
-    squares = [name for name in estimator.squares if name in data.names]
-    columns = np.column_stack([data.covariates, *(data.column(name) ** 2 for name in squares)])
-    names = (*data.names, *(name + _SQUARED for name in squares))
-    kept = independent_columns(columns)
-    used = columns[:, kept]
-    used = (used - used.mean(axis=0)) / used.std(axis=0)
+    design = design_of(data, tuple(name for name in estimator.squares if name in data.names))
     changes = estimator.method == "dr-did" and data.before is not None
     sample = Sample(
-        design=np.column_stack([np.ones(len(used)), used]),
+        design=design.matrix,
         outcome=data.outcome - data.before if changes and data.before is not None else data.outcome,
         treatment=data.treatment.astype(float),
-        weights=np.ones(len(used)) if data.weights is None else data.weights / data.weights.mean(),
+        weights=sampling_weights(data),
         codes=None if data.cluster is None else data.cluster_codes,
     )
     return Comparison(
         method="common" if getattr(estimator, "slopes", "") == "common" else estimator.method,
         estimand=cast('Literal["att", "ate"]', estimator.estimand),
-        names=tuple(name for name, keep in zip(names, kept.tolist(), strict=True) if keep),
+        names=design.names,
         sample=sample,
         data=data,
         learned=learned,

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, special
 
+from causalbench.numerics.two_period import dependent_columns
+
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-_RANK_TOLERANCE = 1e-9
 _RISK_RATIO_PER_SD = 0.91
 """Natural log of the risk ratio that one standard deviation of a continuous outcome stands for (Chinn 2000)."""
 
@@ -89,12 +90,10 @@ def independent_columns(covariates: FloatArray) -> BoolArray:
     """Return which columns none of the columns before them and the constant determine, shape (k,)."""
     centred = covariates - covariates.mean(axis=0)
     lengths = np.linalg.norm(centred, axis=0)
-    scale = np.maximum(np.abs(covariates).max(axis=0, initial=0.0) * math.sqrt(max(len(covariates), 1)), 1e-300)
-    kept: BoolArray = lengths > _RANK_TOLERANCE * scale
-    unit = centred[:, kept] / lengths[kept]
-    corner = np.abs(np.diag(np.linalg.qr(unit, mode="r"))) if unit.size else np.empty(0)
-    kept[np.flatnonzero(kept)[: len(corner)][corner < 1e-7]] = False
-    return kept
+    # What doesn't vary is the constant again, and what rounding leaves of it is one too.
+    cells = np.divide(centred, lengths, out=np.ones_like(centred), where=lengths > 0)
+    dependent = dependent_columns(np.column_stack([np.ones(len(cells)), cells]))
+    return np.array([j + 1 not in dependent for j in range(cells.shape[1])], dtype=bool)
 
 
 def treatment_regression(

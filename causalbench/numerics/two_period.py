@@ -94,12 +94,19 @@ def dependent_columns(design: FloatArray) -> dict[int, tuple[int, ...]]:
         By number of such a column, the columns that it combines; none but the constant's 0 where it is constant.
     """
     scaled = design / _sizes(design)
-    kept, found = [0], {}
-    for j in range(1, design.shape[1]):
-        factors = np.linalg.lstsq(scaled[:, kept], scaled[:, j], rcond=None)[0]
-        if np.linalg.norm(scaled[:, j] - scaled[:, kept] @ factors) > _COLLINEAR:
+    basis = np.empty_like(scaled, order="F")
+    kept: list[int] = []
+    found: dict[int, tuple[int, ...]] = {}
+    for j in range(design.shape[1]):
+        rest, own = scaled[:, j], basis[:, : len(kept)]
+        for _ in range(2):  # once leaves what rounding lets through of nearly dependent columns
+            rest = rest - own @ (own.T @ rest)
+        size = float(np.linalg.norm(rest))
+        if j == 0 or size > _COLLINEAR:
+            basis[:, len(kept)] = rest / (size or 1.0)
             kept.append(j)
         else:
+            factors = np.linalg.lstsq(scaled[:, kept], scaled[:, j], rcond=None)[0]
             found[j] = tuple(k for k, factor in zip(kept, factors, strict=True) if abs(factor) > _COLLINEAR) or (0,)
     return found
 
