@@ -60,6 +60,8 @@ class Comparison:
         Standardized columns, the outcome (less that before the treatment for differences), treatment and sampling weights.
     learned
         Probability of treatment of a learner other than the logit, or across folds, shape (n,); None for the logit of all.
+    matched
+        How often each unit counts in matching, shape (n,); None for methods that don't match.
     """
 
     method: str
@@ -68,6 +70,7 @@ class Comparison:
     sample: Sample
     data: CrossSection
     learned: FloatArray | None
+    matched: FloatArray | None = None
 
     @property
     def form(self) -> Form:
@@ -93,7 +96,9 @@ class Comparison:
 
     @cached_property
     def weights(self) -> FloatArray:
-        """Weights that make the arms alike, shape (n,): of the treated for the ATT, of everybody for the ATE."""
+        """Weights that make the arms alike, shape (n,): those of the matches, or inverse probability weights."""
+        if self.matched is not None:
+            return self.matched
         return analysis_weights(self.propensity, self.treated, self.estimand) * self.sample.weights
 
     def strengths(self) -> dict[str, float]:
@@ -129,13 +134,15 @@ def comparison(estimator: object, data: CrossSection) -> Comparison | None:
         return None
     found = _comparison(estimator, data, _learned(estimator, data))
     trim = float(getattr(estimator, "trim", 0.0))
-    if trim == 0:
-        return found
-    kept = found.propensity <= 1 - trim
-    if found.estimand == "ate":
-        kept &= found.propensity >= trim
-    left = data.only(kept)
-    return _comparison(estimator, left, _learned(estimator, left))
+    if trim > 0:
+        kept = found.propensity <= 1 - trim
+        if found.estimand == "ate":
+            kept &= found.propensity >= trim
+        left = data.only(kept)
+        found = _comparison(estimator, left, _learned(estimator, left))
+    if isinstance(estimator, Adjustment) and estimator.method == "matching":
+        return replace(found, matched=estimator.matching_weights(found.data))
+    return found
 
 
 def fitted_to(

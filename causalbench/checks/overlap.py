@@ -12,13 +12,15 @@ from numpy.random import Generator
 from causalbench.checks._comparison import Comparison, comparison, effective_size
 from causalbench.data.cross_section import CrossSection
 from causalbench.protocols import Estimator
-from causalbench.values import CheckResult, Estimate, Verdict
+from causalbench.values import BoolArray, CheckResult, Estimate, FloatArray, Verdict
 from causalbench.wording import counted, percent
 
 _FEWEST = 30
 _EXTREME = 0.95
 _MOST_EXTREME = 0.01
 _LARGEST = 0.1
+_MOST_OUTSIDE = 0.5
+_ROUNDING = 1e-9
 _N_BINS = 20
 
 
@@ -27,8 +29,10 @@ class Overlap:
     r"""How alike the arms are in their probability of treatment, and how many units the comparison rests on.
 
     The effective number of units is :math:`(\sum w)^2 / \sum w^2` over the weights that make an arm look like the treated (ATT)
-    or like everybody (ATE); the probability of treatment is a logit's. Conventions: fewer than 30 effective units that are
-    also fewer than half of the arm fail; fewer than 30 in all, more than 1% of the units that the effect is about with a
+    or like everybody (ATE): how often each is matched, or inverse probability weights by the estimator's learner, a logit as a
+    rule. Conventions: fewer than 30 effective units that are also fewer than half of the arm fail, and so does a comparison
+    where more than half of the units that the effect is about have a probability that lies outside the other arm's range
+    (weights of one in both arms look sound where covariates separate them); fewer than 30 in all, more than 1% of the units that the effect is about with a
     probability beyond .95 (for the ATE also below .05), or a unit with a tenth of its arm's weight ask for review
     (Crump, Hotz, Imbens, Mitnik 2009, https://doi.org/10.1093/biomet/asn055, drop units beyond .9).
     """
@@ -71,6 +75,7 @@ def _table(found: Comparison) -> dict[str, Any]:
         "estimand": found.estimand,
         "edges": edges.round(6).tolist(),
         "share_extreme": float(base[about & extreme].sum() / base[about].sum()),
+        "share_outside": float(base[about & _outside(p, treated)].sum() / base[about].sum()),
         "below_01": float((p[~treated] < 0.01).mean()),
     }
     for arm, rows in (("treated", treated), ("control", ~treated)):
@@ -86,6 +91,15 @@ def _table(found: Comparison) -> dict[str, Any]:
     return table
 
 
+def _outside(propensity: FloatArray, treated: BoolArray) -> BoolArray:
+    """Tell whose probability of treatment lies outside the other arm's range, shape (n,)."""
+    found = np.zeros(len(propensity), dtype=bool)
+    for arm in (treated, ~treated):
+        low, high = propensity[~arm].min() - _ROUNDING, propensity[~arm].max() + _ROUNDING
+        found[arm] = (propensity[arm] < low) | (propensity[arm] > high)
+    return found
+
+
 def _judge(table: dict[str, Any], arms: tuple[str, ...], estimand: str) -> tuple[Verdict, str]:
     verdict: Verdict = "pass"
     words = {"control": "controls", "treated": "treated"}
@@ -96,13 +110,16 @@ def _judge(table: dict[str, Any], arms: tuple[str, ...], estimand: str) -> tuple
     heavy = [arm for arm in arms if table[f"largest_{arm}"] > _LARGEST]
     if few or heavy or table["share_extreme"] > _MOST_EXTREME:
         verdict = "review"
-    if any(table[f"ess_{arm}"] < table[f"n_{arm}"] / 2 for arm in few):
+    apart = table["share_outside"] > _MOST_OUTSIDE
+    if apart or any(table[f"ess_{arm}"] < table[f"n_{arm}"] / 2 for arm in few):
         verdict = "fail"
     if heavy:
         reason += f" One {heavy[0]} unit carries {percent(table[f'largest_{heavy[0]}'])} of that weight."
     if table["share_extreme"] > 0:
         beyond = f"beyond {_EXTREME}" if estimand == "att" else f"below {1 - _EXTREME:.2f} or beyond {_EXTREME}"
         reason += f" {percent(table['share_extreme'])} of {whom} have a probability of treatment {beyond}."
+    if apart:
+        reason += f" For {percent(table['share_outside'])} of {whom} nobody in the other group comes near."
     if few:
         reason += f" Fewer than {counted(_FEWEST, 'effective unit')} can't stand for a group."
     return verdict, reason

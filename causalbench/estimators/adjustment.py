@@ -238,6 +238,12 @@ class Adjustment:
         few = min(data.n_treated_clusters, data.n_control_clusters) < MANY_CLUSTERS
         return "cluster-bootstrap" if few and data.cluster is not None else "influence"
 
+    def matching_weights(self, data: CrossSection) -> FloatArray:
+        """Return how often each unit counts in ``matching``, shape (n,): for itself if the effect is about it, and as a match."""
+        own = data.treatment if self.estimand == "att" else np.ones(len(data.outcome), dtype=bool)
+        weights: FloatArray = own + self._matched(data, design_of(data, self.squares)).uses
+        return weights
+
     def _require(self, data: CrossSection) -> None:
         if self.method == "dr-did" and data.before is None:
             raise DataError(

@@ -337,6 +337,34 @@ class TestVerdicts:
         assert result is not None
         assert result.verdict == "review"
 
+    @pytest.mark.parametrize("estimand", ["att", "ate"])
+    def test_arms_that_a_covariate_separates_do_not_overlap(self, estimand: str) -> None:
+        """For everybody all weights are one then, so that the effective numbers alone look sound."""
+        data = confounded(400)
+        apart = data.covariates + 20 * data.treatment[:, None]
+        result = run("overlap", replace(data, covariates=apart), method="regression", estimand=estimand)
+        assert result is not None
+        assert (result.verdict, result.table["share_outside"]) == ("fail", 1.0)
+        assert "nobody in the other group comes near" in result.reason
+
+    @pytest.mark.parametrize("estimand", ["att", "ate"])
+    def test_matches_are_weighed_by_how_often_they_are_used(self, estimand: str) -> None:
+        data = confounded(400)
+        estimator, _ = answer(data, method="matching", estimand=estimand)
+        found = comparison(estimator, data)
+        assert found is not None
+        control = ~data.treatment
+        about = data.n_treated if estimand == "att" else 400
+        assert found.weights[control].sum() == pytest.approx(about)
+        result, balance = (run(name, data, method="matching", estimand=estimand) for name in ("overlap", "covariate-balance"))
+        assert result is not None
+        assert result.table["ess_control"] == pytest.approx(effective_size(found.weights[control]))
+        assert balance is not None
+        row = next(row for row in balance.table["covariates"] if row["name"] == "x0")
+        sizes = [np.average(data.covariates[arm, 0], weights=found.weights[arm]) for arm in (data.treatment, control)]
+        spread = np.sqrt(np.mean([data.covariates[arm, 0].var() for arm in (data.treatment, control)]))
+        assert row["after"] == pytest.approx((sizes[0] - sizes[1]) / spread)
+
     def test_effective_size_counts_equal_weights(self) -> None:
         assert effective_size(np.full(7, 3.0)) == pytest.approx(7)
         assert effective_size(np.array([1.0, 0.0, 0.0])) == 1
