@@ -84,6 +84,13 @@ class Comparison:
         return nearest.get(self.method, "aipw")
 
     @property
+    def stand_in(self) -> str:
+        """What is refitted in place of the method where that can't be fitted many times, as a sentence; empty where it can."""
+        if self.method == "matching":
+            return " Regression by arm stands in for the matches here."
+        return "" if self.learned is None else " Linear regressions and a logit stand in for the learner here."
+
+    @property
     def treated(self) -> BoolArray:
         """Which units took the treatment, shape (n,)."""
         taken: BoolArray = self.sample.treatment == 1

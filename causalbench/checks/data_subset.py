@@ -35,7 +35,8 @@ class DataSubset:
     quarter too small. Rejection asks for review, and a spread beyond 1.5
     times fails. A larger spread means that the error is too small or the estimate unstable.
 
-    Estimates are those of the method with linear nuisances, by Newton steps; see :mod:`causalbench.numerics.one_step`.
+    Estimates are those of the method with linear nuisances, by Newton steps; see :mod:`causalbench.numerics.one_step`. Matching
+    can't be asked: regressions, which would stand in for it, have another error.
 
     Attributes
     ----------
@@ -56,6 +57,12 @@ class DataSubset:
         if found is None:
             return None
         conclude = partial(CheckResult, name="data-subset", question=self.question, threshold=_TOLERATED)
+        if found.method == "matching":
+            return conclude(
+                verdict="not_evaluable",
+                reason="Subsets are refitted by regression, whose spread says nothing about the error of matching.",
+                remedy='Compare with method = "aipw".',
+            )
         if not estimate.std_error:
             return conclude(verdict="not_evaluable", reason="The inference gives no standard error to compare with.")
         masks, share = subsets(found, self.draws, rng)
@@ -72,7 +79,8 @@ class DataSubset:
         return conclude(
             verdict=verdict,
             reason=f"In {self.draws} random subsets of {100 * share:.0f}% the effect lies between {number(low)} and "
-            f"{number(high)} in 95% of them; its spread is {ratio:.2f} times what the standard error leads to expect.",
+            f"{number(high)} in 95% of them; its spread is {ratio:.2f} times what the standard error leads to expect."
+            f"{found.stand_in}",
             remedy=""
             if verdict == "pass"
             else "Errors are larger than stated: use a bootstrap, look at outliers and overlap.",

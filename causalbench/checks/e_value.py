@@ -87,7 +87,7 @@ def _ratios(found: Comparison, estimate: Estimate) -> tuple[float, float] | None
     limits = [0.0 if end is None else end for end in (estimate.interval.lower, estimate.interval.upper)]
     limit = 0.0 if estimate.interval.contains(0.0) else min(limits, key=abs)
     y, treated, w = found.sample.outcome, found.treated, found.weights
-    if set(np.unique(y).tolist()) <= {0.0, 1.0}:
+    if _is_binary(y):
         base = float(np.average(y[~treated], weights=w[~treated]))
         if not base > 0 or min(base + limit, base + estimate.value) <= 0:
             return None
@@ -104,21 +104,34 @@ def _spread(outcome: FloatArray, treated: BoolArray) -> float:
 
 def _factors(found: Comparison, data: CrossSection) -> dict[str, float]:
     """Return the factor that each covariate accounts for, the largest first."""
-    treated, y, spread = found.treated, found.sample.outcome, _spread(found.sample.outcome, found.treated)
+    treated, y = found.treated, found.sample.outcome
+    spread = None if _is_binary(y) else _spread(y, treated)
     factors = {}
     for j, name in enumerate(data.names):
         values = data.covariates[:, j]
         high = values > np.median(values) if (values > np.median(values)).any() else values >= np.median(values)
         shares = [_share(high[treated]), _share(high[~treated])]
         with_treatment = max(max(shares) / min(shares), (1 - min(shares)) / (1 - max(shares)))
-        gaps = [
-            abs(y[arm & high].mean() - y[arm & ~high].mean())
+        pairs = [
+            (y[arm & high], y[arm & ~high])
             for arm in (treated, ~treated)
             if (arm & high).any() and (arm & ~high).any()
         ]
-        with_outcome = risk_ratio(max(gaps, default=0.0), spread) if spread else 1.0
+        with_outcome = max((_outcome_ratio(*pair, spread) for pair in pairs), default=1.0)
         factors[name] = bounding_factor(with_treatment, with_outcome)
     return dict(sorted(factors.items(), key=lambda item: -item[1]))
+
+
+def _outcome_ratio(one: FloatArray, other: FloatArray, spread: float | None) -> float:
+    """Return the risk ratio, at least one, of an outcome between two groups; without a spread that of its shares of 1."""
+    if spread is None:
+        shares = _share(one == 1), _share(other == 1)
+        return max(shares) / min(shares)
+    return risk_ratio(abs(float(one.mean() - other.mean())), spread) if spread else 1.0
+
+
+def _is_binary(outcome: FloatArray) -> bool:
+    return set(np.unique(outcome).tolist()) <= {0.0, 1.0}
 
 
 def _share(mask: BoolArray) -> float:

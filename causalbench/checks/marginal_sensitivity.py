@@ -33,8 +33,8 @@ class MarginalSensitivity:
 
     Draws reweight units by independent exponentials and move the logit of the probability of treatment by Newton steps. With
     outcome regressions (``aipw``, ``dr-did``) the bounds are those of the residuals, and the regressions, linear here, are held
-    fixed over draws. It passes where zero is reached only beyond what leaving out the strongest covariate does to the odds
-    for 95% of the units, and asks for review otherwise.
+    fixed over draws. It passes where zero is reached, by the larger of the two, only beyond what leaving out the strongest
+    covariate does to the odds for 95% of the units, and asks for review otherwise.
     """
 
     question: ClassVar[str] = "How wrong may the odds of treatment be before the effect is gone?"
@@ -73,7 +73,7 @@ class MarginalSensitivity:
             verdict="pass" if enough else "review",
             reason=reason,
             remedy="" if enough else "Ask what as strong as that wasn't measured, and say so beside the effect.",
-            statistic=table["strength"],
+            statistic=reached,
             threshold=strength,
             table=table,
         )

@@ -35,8 +35,8 @@ class PlaceboTreatment:
     among those of equal size, which keeps the treatment's dependence; otherwise units do. Also told is the place of the
     actual t statistic among them.
 
-    Estimates are those of the method with linear nuisances, by Newton steps, not of the learner itself; see
-    :mod:`causalbench.numerics.one_step`.
+    Estimates are those of the method with linear nuisances, by Newton steps, not of the learner itself, and for matching those
+    of regression by arm; see :mod:`causalbench.numerics.one_step`.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class PlaceboTreatment:
         verdict, reason = _judge(table)
         return conclude(
             verdict=verdict,
-            reason=reason,
+            reason=reason + found.stand_in,
             remedy=""
             if verdict == "pass"
             else "Don't lean on this standard error: look at outliers, small arms and clusters.",

@@ -30,7 +30,8 @@ class RandomCommonCause:
     fit has too few units for its covariates, or that a handful of units carry it. Not a test, and no proof of anything about
     confounders: noise isn't one.
 
-    Estimates are those of the method with linear nuisances, by Newton steps; see :mod:`causalbench.numerics.one_step`.
+    Estimates are those of the method with linear nuisances, by Newton steps, and for matching those of regression by arm; see
+    :mod:`causalbench.numerics.one_step`.
 
     Attributes
     ----------
@@ -67,7 +68,7 @@ class RandomCommonCause:
             question=self.question,
             verdict=verdict,
             reason=f"A random covariate moves it by at most {number(largest)} in {percent(_SHARE)} of {self.draws} times, "
-            f"{percent(share)} of its standard error.",
+            f"{percent(share)} of its standard error.{found.stand_in}",
             remedy=""
             if verdict == "pass"
             else "The fit hangs on few units: look at overlap, and at the number of covariates.",

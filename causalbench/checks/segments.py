@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from causalbench.checks._comparison import USUAL_LEVEL, Adjusts, fitted_to, level_of
+from causalbench.checks._comparison import Adjusts, fitted_to, level_of
 from causalbench.data.cross_section import CrossSection
 from causalbench.errors import DataError, RefusalError, listing
 from causalbench.inference import CATALOGUE as INFERENCES
@@ -52,12 +52,11 @@ class Segments:
         """Estimate in every group, and test signs."""
         if not isinstance(estimator, Adjusts):
             return None
-        wanted = self.columns or tuple(getattr(estimator, "segments", ()))
-        groupings = list(_groupings(data, wanted))
+        groupings = list(_groupings(data, self.columns))
         if not groupings:
             return None
-        conclude = partial(CheckResult, name="segments", question=self.question, threshold=1 - USUAL_LEVEL)
         level = level_of(estimate)
+        conclude = partial(CheckResult, name="segments", question=self.question, threshold=1 - level)
         rows: list[dict[str, Any]] = []
         small: list[str] = []
         for column, groups in groupings:

@@ -468,6 +468,35 @@ class TestVerdicts:
         assert share == 0.8
         assert masks.sum(axis=1).tolist() == [40] * 4
 
+    def test_covariates_of_a_rare_outcome_are_measured_as_the_effect_is(self) -> None:
+        """An outcome of 0 and 1 has risk ratios; 2% against 1% are twice as many, and hardly a tenth of a deviation."""
+        rng = np.random.default_rng(17)
+        old, taken = rng.random(40_000) < 0.5, rng.random(40_000) < 0.5
+        hit = rng.random(40_000) < np.where(old, 0.04, 0.01) * np.where(taken, 1.5, 1.0)
+        data = CrossSection(
+            outcome=hit.astype(float), treatment=taken, covariates=old[:, None].astype(float), names=("old",)
+        )
+        result = run("e-value", data)
+        assert result is not None
+        among = [(hit & old & arm).sum() / (old & arm).sum() for arm in (taken, ~taken)]
+        rest = [(hit & ~old & arm).sum() / (~old & arm).sum() for arm in (taken, ~taken)]
+        ratio = max(a / b for a, b in zip(among, rest, strict=True))
+        shares = [old[taken].mean(), old[~taken].mean()]
+        imbalance = max(max(shares) / min(shares), (1 - min(shares)) / (1 - max(shares)))
+        assert result.table["covariates"][0]["factor"] == pytest.approx(bounding_factor(imbalance, ratio))
+
+    def test_matching_is_not_judged_by_what_stands_in_for_it(self) -> None:
+        data = confounded(400, past=True)
+        subset = run("data-subset", data, method="matching")
+        assert subset is not None
+        assert subset.verdict == "not_evaluable"
+        for name in ("placebo-treatment", "random-common-cause"):
+            matched, trees = run(name, data, method="matching"), run(name, data, learner="boosting", folds=2)
+            assert matched is not None
+            assert "Regression by arm stands in" in matched.reason
+            assert trees is not None
+            assert "stand in for the learner" in trees.reason
+
     def test_an_error_that_is_too_small_is_noticed(self) -> None:
         data = confounded(800)
         estimator, estimate = answer(data)
