@@ -93,17 +93,18 @@ def _groupings(data: CrossSection, wanted: Sequence[str]) -> Iterator[tuple[str,
     for j, name in enumerate(data.names):
         column, equals, level = name.partition("=")
         values = data.covariates[:, j]
-        if equals:
+        if equals and set(np.unique(values).tolist()) <= {0.0, 1.0}:
             texts.setdefault(column, []).append((level, values))
         elif (not wanted or name in wanted) and len(pair := np.unique(values)) == 2 and left >= 2:
             left -= 2
             yield name, [(f"{value:g}", values == value) for value in pair.tolist()]
+    firsts = dict(data.first_levels)
     for column, levels in texts.items():
         if (wanted and column not in wanted) or left < len(levels) + 1:
             continue
         left -= len(levels) + 1
         first = ~np.any([values == 1 for _, values in levels], axis=0)
-        yield column, [("first level", first), *((level, values == 1) for level, values in levels)]
+        yield column, [(firsts.get(column, "another"), first), *((level, values == 1) for level, values in levels)]
 
 
 def _row(

@@ -35,6 +35,8 @@ class CrossSection:
     covariates, names
         Shape (n, k), known before the treatment; and their names. A text column became one column of 0 and 1 per level but
         the first, named ``column=level``.
+    first_levels
+        Text columns, each with the level that has no column.
     before
         The outcome before the treatment, shape (n,), where it was measured: for differences. It may be a covariate as well.
     weights
@@ -65,6 +67,7 @@ class CrossSection:
     unit_name: str = "unit"
     treatment_name: str = "treatment"
     additive: bool = True
+    first_levels: tuple[tuple[str, str], ...] = ()
     findings: tuple[Finding, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -263,7 +266,8 @@ def read(source: Source, roles: Roles, *, metric: str, on_missing: OnMissing) ->
     _refuse_repeated_units(table, roles.unit)
     table = _complete(table, on_missing, findings)
     treatment = _zero_one(table[roles.treatment], roles.treatment)
-    columns = [part for name in roles.covariates for part in _columns(table[name], name, findings)]
+    firsts: dict[str, str] = {}
+    columns = [part for name in roles.covariates for part in _columns(table[name], name, findings, firsts)]
     values = {
         "outcome": _number(table[roles.outcome], roles.outcome, "outcome"),
         "treatment": treatment,
@@ -280,6 +284,7 @@ def read(source: Source, roles: Roles, *, metric: str, on_missing: OnMissing) ->
         "metric": metric,
         "unit_name": roles.unit or "unit",
         "treatment_name": roles.treatment,
+        "first_levels": tuple(firsts.items()),
         "findings": tuple(findings),
     }
 
@@ -367,7 +372,9 @@ def _zero_one(values: pd.Series[Any], name: str) -> BoolArray:
     return took
 
 
-def _columns(values: pd.Series[Any], name: str, findings: list[Finding]) -> list[tuple[str, FloatArray]]:
+def _columns(
+    values: pd.Series[Any], name: str, findings: list[Finding], firsts: dict[str, str]
+) -> list[tuple[str, FloatArray]]:
     """Return a number column as it is, a text column as one column of 0 and 1 per level but the first."""
     if pd.api.types.is_numeric_dtype(values.dtype) or pd.api.types.is_bool_dtype(values.dtype):
         return [(name, _number(values, name, "covariate"))]
@@ -382,6 +389,7 @@ def _columns(values: pd.Series[Any], name: str, findings: list[Finding]) -> list
     message = f"covariate {name!r} is text with {len(levels)} levels"
     action = f"read as 0 / 1 columns beside {levels[0]!r}"
     findings.append(Finding(code="CB-D041", severity="info", message=message, action=action, count=len(levels)))
+    firsts[name] = levels[0]
     return [(f"{name}={level}", (labels == level).to_numpy(dtype=float)) for level in levels[1:]]
 
 

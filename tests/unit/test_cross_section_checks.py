@@ -6,6 +6,7 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from comparison_cases import answer, confounded, run
 from scipy import optimize, stats
@@ -599,7 +600,7 @@ class TestSegments:
         assert result is not None
         assert result.verdict == "review"
         assert result.reason.startswith("Not null: opposite effects")
-        assert [row["segment"] for row in result.table["segments"]] == ["first level", "power"]
+        assert [row["segment"] for row in result.table["segments"]] == ["another", "power"]
         assert all(row["adjusted_p_value"] < 0.05 for row in result.table["segments"])
 
     def test_effects_alike_pass(self) -> None:
@@ -615,6 +616,21 @@ class TestSegments:
         result = run("segments", data)
         assert result is not None
         assert result.table["left_out"] == ["rare = 1"]
+
+    def test_groups_of_a_text_column_have_the_names_of_its_levels(self) -> None:
+        drawn = two_groups((6.0, 6.0))
+        table = pd.DataFrame(
+            {
+                "sales": drawn.outcome,
+                "took": drawn.treatment,
+                "users": np.where(drawn.covariates[:, 1] == 1, "power", "light"),
+                "a=b": drawn.covariates[:, 0],
+            }
+        )
+        data = CrossSection.from_table(table, outcome="sales", treatment="took", covariates=["users", "a=b"])
+        result = run("segments", data)
+        assert result is not None
+        assert [row["segment"] for row in result.table["segments"]] == ["light", "power"]
 
     def test_numbers_are_no_groups(self) -> None:
         assert run("segments", confounded()) is None

@@ -36,7 +36,7 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         axes.set_ylim(1.08 * low, 1.08 * high)
         axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}%")
         axes.set_xlabel("estimated probability of treatment")
-        axes.set_ylabel("controls        treated\nshare of the arm")
+        axes.set_ylabel("share of the arm\n(treated up, controls down)")
         axes.set_title("Who could have been in either group")
         legend_above(axes, ncols=2 if table["estimand"] == "ate" else 3)
         svg = to_svg(figure)

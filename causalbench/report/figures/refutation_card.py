@@ -30,8 +30,8 @@ _MARKS = {
     "fail": ("X", COUNTERFACTUAL, "fail"),
     "not_evaluable": ("_", MUTED, "not evaluable"),
 }
-_QUESTION_WIDTH, _REASON_WIDTH = 76, 104
-_LEFT = 15.5
+_QUESTION_WIDTH, _REASON_WIDTH = 74, 101
+_LEFT = 18.0
 
 
 def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from causalbench.report.canvas import (
     COUNTERFACTUAL,
@@ -36,11 +37,13 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
     x, y = (100 * np.array(table[name]) for name in ("with_treatment", "with_outcome"))
     left = np.array(table["left"])
     with canvas(height=4.2) as (figure, (axes,)):
-        contours = axes.contour(x, y, left, levels=8, colors=FAINT, linewidths=0.9, linestyles="solid")
+        levels = [level for level in MaxNLocator(8).tick_values(left.min(), left.max()) if level != 0]
+        contours = axes.contour(x, y, left, levels=levels, colors=FAINT, linewidths=0.9, linestyles="solid")
         axes.clabel(contours, fmt=number, fontsize=7, colors="#5b6470")
-        if left.min() <= 0 <= left.max():
-            axes.contour(x, y, left, levels=[0.0], colors=COUNTERFACTUAL, linewidths=1.6)
-            axes.plot([], [], color=COUNTERFACTUAL, linewidth=1.6, label="nothing left of the effect")
+        shares = np.linspace(x[-1] / 200, x[-1], 200) / 100
+        # Where bias and effect are equal: exact, and smoother than a contour of the grid.
+        needed = (table["effect"] / table["std_error"]) ** 2 / table["dof"] * (1 - shares) / shares
+        axes.plot(100 * shares, 100 * needed, color=COUNTERFACTUAL, linewidth=1.6, label="nothing left of the effect")
         for row, marker in zip(table["benchmarks"], _MARKERS, strict=False):
             bounds = row["bounds"]
             axes.plot(
