@@ -32,11 +32,7 @@ def study_of(reference: Path, folder: Path, controls: str, **method: object) -> 
             },
             "metric": [{"name": "earnings", "column": "re78", "aggregate": "mean"}],
             "launch": {"treatment": "treat", "assignment": "opt-in"},
-            "method": {
-                "name": "adjustment",
-                "options": {"squares": ["age", "education", "re74", "re75"]},
-                **method,
-            },
+            "method": {"name": "adjustment", **method},
         },
         folder=folder,
     )
@@ -49,7 +45,9 @@ def test_psid_is_not_credible_and_only_an_override_in_words_gives_a_headline(ref
     assert verdicts["overlap"] == "fail"
     assert not any(character.isdigit() for character in str(found.headline))
     overlap = next(check for check in found.checks["earnings"] if check.name == "overlap")
-    assert overlap.table["ess_control"] == pytest.approx(9.7, abs=1)  # MANIFEST: 9.7, other squares
+    assert overlap.table["ess_control"] == pytest.approx(9.7, abs=0.05)  # MANIFEST dag/lalonde
+    assert overlap.table["ess_control"] == pytest.approx(found.estimates[0].detail["ess_control"], rel=1e-6)
+    assert verdicts["negative-control-outcome"] == "fail"
     assert overlap.table["n_control"] == 2490
     shown = cb.readout(study_of(reference, tmp_path, "psid_controls.csv", override="a lecture on what goes wrong"))
     assert shown.headline["verdict"] in ("shown", "not shown")

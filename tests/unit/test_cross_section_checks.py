@@ -32,6 +32,7 @@ from causalbench.numerics.sensitivity import (
     robustness_value,
     treatment_regression,
 )
+from causalbench.numerics.two_period import propensity
 from causalbench.report import figures
 from causalbench.values import FloatArray
 
@@ -278,6 +279,17 @@ def test_versions_are_those_of_full_refits(form: Form, estimand: str) -> None:
         replace(data, covariates=np.column_stack([data.covariates, z]), names=(*data.names, "noise")) for z in noise
     ]
     np.testing.assert_allclose(found["extra"], [exact_effect(w, d, ones, form, estimand) for w in wider], **near)
+
+
+def test_logit_is_fitted_to_the_end_where_a_unit_lies_far_out() -> None:
+    """Log odds of -100 at a finite optimum: only the likelihood tells that nothing is left to gain."""
+    data = confounded(300, seed=11)
+    x = data.covariates.copy()
+    x[np.flatnonzero(~data.treatment)[0], 0] = -150.0
+    design = np.column_stack([np.ones(300), x])
+    exact = propensity(data.treatment, design, np.ones(300)).coefficients
+    assert np.abs(design @ exact).max() > 60
+    np.testing.assert_allclose(fit_logit(design, data.treatment.astype(float), np.ones(300)), exact, atol=1e-5)
 
 
 def test_versions_near_separation_are_fitted_to_the_end() -> None:
