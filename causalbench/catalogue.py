@@ -70,12 +70,7 @@ class Catalogue:
         try:
             made: Any = pydantic.TypeAdapter(member).validate_python(given)
         except pydantic.ValidationError as error:
-            problems += [
-                f"option {'.'.join(map(str, e['loc']))} is missing; {name} needs it"
-                if e["type"] == "missing"
-                else f"option {'.'.join(map(str, e['loc'])) or name}: {e['msg']}, found {e['input']!r}"
-                for e in error.errors()
-            ]
+            problems += [_problem(name, e) for e in error.errors()]
         if problems:
             raise StudyError(problems, where=self.options_key)
         return made
@@ -86,6 +81,14 @@ class Catalogue:
             if _class_name(module) == name:
                 return self.load(module)
         raise AttributeError(f"{self.package} has no {name!r}")
+
+
+def _problem(name: str, error: Mapping[str, Any]) -> str:
+    """Say what is wrong with an option, or with several together, which an error without a place is about."""
+    place, message = ".".join(map(str, error["loc"])), str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"option {place} is missing; {name} needs it"
+    return f"option {place}: {message}, found {error['input']!r}" if place else f"options of {name}: {message}"
 
 
 def _class_name(name: str) -> str:

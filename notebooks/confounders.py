@@ -121,7 +121,7 @@ print(f"Difference of means {means[1] - means[0]:,.2f}, by regression {regressio
 # programme the same comparison finds a loss of 934 dollars, where there can be no effect.
 #
 # Other comparison groups of the same study fail although everything is adjusted for. With the 2,490 men of PSID-1 the
-# weights rest on about ten of them, and the placebo finds -2,757 dollars: no headline.
+# weights rest on about ten of them, and by regression they seem to lose 2,757 dollars in 1975 already: no headline.
 
 # %%
 survey = cb.load_study(study_path("lalonde"))

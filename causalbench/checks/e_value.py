@@ -113,9 +113,7 @@ def _factors(found: Comparison, data: CrossSection) -> dict[str, float]:
         shares = [_share(high[treated]), _share(high[~treated])]
         with_treatment = max(max(shares) / min(shares), (1 - min(shares)) / (1 - max(shares)))
         pairs = [
-            (y[arm & high], y[arm & ~high])
-            for arm in (treated, ~treated)
-            if (arm & high).any() and (arm & ~high).any()
+            (y[arm & high], y[arm & ~high]) for arm in (treated, ~treated) if (arm & high).any() and (arm & ~high).any()
         ]
         with_outcome = max((_outcome_ratio(*pair, spread) for pair in pairs), default=1.0)
         factors[name] = bounding_factor(with_treatment, with_outcome)

@@ -54,7 +54,8 @@ class MarginalSensitivity:
         if table["strength"] is None:
             return conclude(
                 verdict="not_evaluable",
-                reason="The interval holds zero even with the odds of treatment as they are estimated.",
+                reason="The interval holds zero even with the odds of treatment as they are estimated."
+                + found.stand_in,
                 remedy="There is no finding that a confounder could overturn.",
                 table=table,
             )
@@ -71,7 +72,7 @@ class MarginalSensitivity:
         enough = reached >= strength
         return conclude(
             verdict="pass" if enough else "review",
-            reason=reason,
+            reason=reason + found.stand_in,
             remedy="" if enough else "Ask what as strong as that wasn't measured, and say so beside the effect.",
             statistic=reached,
             threshold=strength,

@@ -32,9 +32,9 @@ class Overlap:
     or like everybody (ATE): how often each is matched, or inverse probability weights by the estimator's learner, a logit as a
     rule. Conventions: fewer than 30 effective units that are also fewer than half of the arm fail, and so does a comparison
     where more than half of the units that the effect is about have a probability that lies outside the other arm's range
-    (weights of one in both arms look sound where covariates separate them); fewer than 30 in all, more than 1% of the units that the effect is about with a
-    probability beyond .95 (for the ATE also below .05), or a unit with a tenth of its arm's weight ask for review
-    (Crump, Hotz, Imbens, Mitnik 2009, https://doi.org/10.1093/biomet/asn055, drop units beyond .9).
+    (weights of one in both arms look sound where covariates separate them); fewer than 30 in all, more than 1% of the units
+    that the effect is about with a probability beyond .95 (for the ATE also below .05), or a unit with a tenth of its arm's
+    weight ask for review (Crump, Hotz, Imbens, Mitnik 2009, https://doi.org/10.1093/biomet/asn055, drop units beyond .9).
     """
 
     question: ClassVar[str] = "Is there somebody to compare with?"

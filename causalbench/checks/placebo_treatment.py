@@ -71,7 +71,9 @@ class PlaceboTreatment:
         )[0]
         nothing = _NO_SPREAD * float(np.abs(found.sample.outcome).max())
         if not min(results[:, 1].min(), actual[1]) > nothing:
-            return conclude(verdict="not_evaluable", reason="The outcome doesn't vary once treatment and covariates are known.")
+            return conclude(
+                verdict="not_evaluable", reason="The outcome doesn't vary once treatment and covariates are known."
+            )
         table = _table(results, actual, level=level_of(estimate))
         verdict, reason = _judge(table)
         return conclude(

@@ -330,7 +330,9 @@ def _number(values: pd.Series[Any], name: str, role: str) -> FloatArray:
         raise DataError(
             f"{role} column {name!r} holds no numbers, for example {sample}",
             code="CB-D020",
-            remedy="store 1 for units that took it and 0 for the others" if role == "treatment" else "store plain numbers",
+            remedy="store 1 for units that took it and 0 for the others"
+            if role == "treatment"
+            else "store plain numbers",
         )
     array: FloatArray = values.to_numpy(dtype=float)
     if not np.isfinite(array).all():

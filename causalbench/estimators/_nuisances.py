@@ -24,6 +24,7 @@ Learner = Literal["linear", "forest", "boosting"]
 
 USUAL_FOLDS = 5
 _CLIP = 0.01
+_CERTAIN = 1 - 1e-6
 _TREES = 100
 _LEAF = 10
 _ROUNDS = 100
@@ -197,6 +198,12 @@ def propensities(data: CrossSection, design: Design, options: NuisanceOptions) -
             _fit(model, design.matrix[learn, 1:], data.treatment[learn], sampling_weights(data)[learn])
             found[rows] = model.predict_proba(design.matrix[rows, 1:])[:, 1]
     if options.learner == "linear":
+        if found[~data.treatment].max() > _CERTAIN or (
+            options.estimand == "ate" and found[data.treatment].min() < 1 - _CERTAIN
+        ):
+            raise _separated(
+                data, design, "fits to the other folds give some units' treatment no chance of being otherwise"
+            )
         return found, 0
     # For the treated a control that nobody resembles weighs nothing, which is as it should be.
     clipped = np.clip(found, 0.0 if options.estimand == "att" else _CLIP, 1 - _CLIP)

@@ -369,7 +369,9 @@ class TestVerdicts:
         control = ~data.treatment
         about = data.n_treated if estimand == "att" else 400
         assert found.weights[control].sum() == pytest.approx(about)
-        result, balance = (run(name, data, method="matching", estimand=estimand) for name in ("overlap", "covariate-balance"))
+        result, balance = (
+            run(name, data, method="matching", estimand=estimand) for name in ("overlap", "covariate-balance")
+        )
         assert result is not None
         assert result.table["ess_control"] == pytest.approx(effective_size(found.weights[control]))
         assert balance is not None

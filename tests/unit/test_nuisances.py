@@ -154,6 +154,16 @@ def test_separation_is_refused_with_the_columns_that_do_it() -> None:
             nuisances(replace(data, covariates=x, names=("age", "visits", "z")), Adjustment())
 
 
+@pytest.mark.parametrize("estimand", ["att", "ate"])
+def test_a_unit_that_other_folds_take_for_certain_is_refused(estimand: Any) -> None:
+    """Its weight would be infinite; in its own fold it would hold the logit down."""
+    data = people(n=400)
+    x = data.covariates.copy()
+    x[np.flatnonzero(data.treatment != (estimand == "att"))[0], 0] = 1e4 if estimand == "att" else -1e4
+    with pytest.raises(RefusalError, match="no chance of being otherwise"):
+        nuisances(replace(data, covariates=x), Adjustment(estimand=estimand, folds=2))
+
+
 def test_too_few_units_for_the_folds_are_refused() -> None:
     treatment = np.arange(300) < 3
     with pytest.raises(RefusalError, match="5 folds need 5 treated and 5 control units, the data have 3 and 297"):
