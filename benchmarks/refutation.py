@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,14 @@ TESTS = {
     "placebo-treatment": ("review", "fail"),
     "data-subset": ("review", "fail"),
     "random-common-cause": ("review", "fail"),
+    "segments": ("review",),
 }
 KINDS = ("normal", "t(4)", "clusters")
 LEFT_OUT = (
     ("negative-control-outcome", "clusters"),
     ("random-common-cause", "t(4)"),
     ("random-common-cause", "clusters"),
+    ("segments", "clusters"),
 )
 RESULT = Path(__file__).parent / "results" / "refutation.md"
 
@@ -102,6 +105,9 @@ def size(name: str, kind: str, n_nulls: int) -> float:
     rng, found = np.random.default_rng([n_nulls, len(name), len(kind)]), []
     for _ in range(n_nulls):
         data = clustered(rng) if kind == "clusters" else draw(400, 3, rng, heavy=kind == "t(4)")
+        if name == "segments":
+            group = (rng.random(len(data.outcome)) < 0.5).astype(float)
+            data = replace(data, covariates=np.column_stack([data.covariates, group]), names=(*data.names, "group"))
         answered = answer_cross_section(data, "adjustment")
         result = CHECKS.create(name).run(answered.estimator, data, answered.estimate, rng=rng)
         found.append(result is not None and result.verdict in TESTS[name])

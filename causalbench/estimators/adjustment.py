@@ -120,7 +120,7 @@ class Adjustment:
     >>> table = pd.DataFrame({"spend": 5 + 2 * age + took + rng.normal(size=500), "took": took, "age": age})
     >>> people = CrossSection.from_table(table, outcome="spend", treatment="took", covariates=["age"])
     >>> round(Adjustment().fit(people).effect, 2)
-    0.94
+    0.98
     """
 
     method: AdjustmentMethod = "aipw"
