@@ -4,9 +4,11 @@ from causalbench.study.comparison_study import ComparisonStudy
 from causalbench.study.geo_study import GeoStudy
 from causalbench.study.kinds import AnyStudy, load_finished, load_study, open_study
 from causalbench.study.launch_study import Study
+from causalbench.study.problems import AUTO
 from causalbench.study.tables import LEVEL_RULE, About, Data, Metric
 
 __all__ = [
+    "AUTO",
     "LEVEL_RULE",
     "About",
     "AnyStudy",

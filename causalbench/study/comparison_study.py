@@ -19,6 +19,8 @@ from causalbench.study.tables import (
     Run,
     Table,
     data_contradictions,
+    without_guardrails,
+    without_maturity,
 )
 
 
@@ -89,6 +91,8 @@ class ComparisonStudy(StudyFile):
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[Contradiction]:
         """Find keys that are right by themselves and wrong together; yields table, place and problem."""
         yield from data_contradictions(values)
+        yield from without_guardrails(values)
+        yield from without_maturity(values)
         metrics = [item for item in values.get("metric", ()) if isinstance(item, Mapping)]
         for key in ("denominator", "transform", "scale"):
             if any(key in metric for metric in metrics):
@@ -101,4 +105,6 @@ class ComparisonStudy(StudyFile):
     def deeper_problems(cls, values: Mapping[str, Any], text: str) -> Iterator[str]:
         """Find names and options of the method that don't exist, and methods that need periods."""
         method = values.get("method")
-        yield from method_problems(method if isinstance(method, Mapping) else {}, text, shape="cross-section")
+        yield from method_problems(
+            method if isinstance(method, Mapping) else {}, text, shape="cross-section", advised=True
+        )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError
 
 from causalbench.artifacts import digest, plain
 from causalbench.errors import DataError, StudyError, nearest
@@ -25,6 +25,7 @@ class StudyFile(Table):
     metric: Annotated[tuple[Metric, ...], AfterValidator(some)]
     run: Run = Run()
     folder: Path = Field(default=Path(), exclude=True)
+    _file: str = PrivateAttr(default="study.toml")
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -48,7 +49,9 @@ class StudyFile(Table):
             values = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise StudyError([f"not valid TOML: {error}"], where=str(path)) from None
-        return cls.from_mapping(values, folder=path.parent, text=text, where=str(path))
+        study = cls.from_mapping(values, folder=path.parent, text=text, where=str(path))
+        study._file = path.name  # noqa: SLF001 - its own
+        return study
 
     @classmethod
     def from_mapping(
@@ -72,6 +75,25 @@ class StudyFile(Table):
             raise StudyError(problems, where=where)
         return study
 
+    @classmethod
+    def restored(cls, values: Mapping[str, Any], *, path: Path) -> Self:
+        """Return a study from its values as :meth:`to_dict` writes them, as if it were loaded from ``path``.
+
+        Raises
+        ------
+        StudyError
+            When the values are no study's, for example those of another version.
+        """
+        try:
+            study = cls.model_validate({**_stated(values), "folder": path.parent})
+        except ValidationError as error:
+            places = sorted({".".join(map(str, item["loc"])) for item in error.errors()})
+            raise StudyError(
+                [f"{place} isn't as this version writes it" for place in places], where=str(path)
+            ) from None
+        study._file = path.name  # noqa: SLF001 - its own
+        return study
+
     def beside(self, name: str) -> Path:
         """Return the path of a file that the study names, which lies in its folder or below.
 
@@ -84,6 +106,11 @@ class StudyFile(Table):
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise DataError(f"{name} lies outside the study's folder", remedy="put the file beside the study file")
         return path
+
+    @property
+    def path(self) -> Path:
+        """Where the study file is, or would be."""
+        return self.folder / self._file
 
     def to_dict(self) -> dict[str, Any]:
         """Return the study's values as plain JSON; the folder isn't part of it."""
@@ -104,3 +131,10 @@ class StudyFile(Table):
     def deeper_problems(cls, values: Mapping[str, Any], text: str) -> Iterator[str]:
         """Find what only a method itself knows to be wrong."""
         raise NotImplementedError
+
+
+def _stated(value: Any) -> Any:
+    """Leave out keys without a value."""
+    if isinstance(value, Mapping):
+        return {key: _stated(item) for key, item in value.items() if item is not None}
+    return [_stated(item) for item in value] if isinstance(value, list) else value

@@ -24,6 +24,8 @@ from causalbench.study.tables import (
     data_contradictions,
     level_value,
     some,
+    without_decision,
+    without_maturity,
 )
 
 CONTROL = "control"
@@ -246,6 +248,8 @@ class GeoStudy(StudyFile):
     def contradictions(cls, values: Mapping[str, Any]) -> Iterator[Contradiction]:
         """Find keys that are right by themselves and wrong together; yields table, place and problem."""
         yield from data_contradictions(values)
+        yield from without_decision(values)
+        yield from without_maturity(values)
         geo = values.get("geo")
         if isinstance(geo, Mapping):
             yield from _geo_contradictions(geo)

@@ -20,10 +20,17 @@ def shape_of_method(name: Any) -> str | None:
     return str(estimators.load(name).requires.shape) if name in estimators.names() else None
 
 
-def method_problems(method: Mapping[str, Any], text: str, *, shape: str = "panel") -> Iterator[str]:
+AUTO = "auto"
+"""A method's name that stands for the advised one."""
+
+
+def method_problems(
+    method: Mapping[str, Any], text: str, *, shape: str = "panel", advised: bool = False
+) -> Iterator[str]:
     """Check names and options of the method, which only the method itself knows; imports nothing but that method.
 
-    ``shape`` is that of the study's data, see :class:`causalbench.protocols.Requirements`.
+    ``shape`` is that of the study's data, see :class:`causalbench.protocols.Requirements`; ``advised``: whether the name may
+    be ``auto``.
     """
     estimators = Catalogue("causalbench.estimators", "method")
     inferences = Catalogue("causalbench.inference", "inference", "[method.inference_options]")
@@ -31,8 +38,8 @@ def method_problems(method: Mapping[str, Any], text: str, *, shape: str = "panel
     if not isinstance(name, str):
         return
     line = at(text, ("method", "name"))
-    if name == "auto":
-        yield f'[method] name{line} = "auto" can\'t choose yet; name one of: {", ".join(estimators.names())}'
+    if name == AUTO:
+        yield from _auto_problems(method, text, advised=advised)
         return
     if name not in estimators.names():
         hint = nearest(name, estimators.names())
@@ -54,6 +61,17 @@ def method_problems(method: Mapping[str, Any], text: str, *, shape: str = "panel
         place = at(text, ("method.inference_options",))
         yield f"[method.inference_options]{place}: options of an inference need its name: set inference under [method]"
     yield from option_problems(estimators, name, method.get("options", {}), text)
+
+
+def _auto_problems(method: Mapping[str, Any], text: str, *, advised: bool) -> Iterator[str]:
+    """Refuse what the advice chooses itself, and ``auto`` where nothing is advised."""
+    if not advised:
+        line = at(text, ("method", "name"))
+        yield f'[method] name{line} = "auto" is for launches and comparisons; here name a method'
+    for key in ("inference", "options", "inference_options"):
+        if method.get(key):
+            place = at(text, ("method", key) if key == "inference" else (f"method.{key}",))
+            yield f'[method] {key}{place}: name = "auto" chooses it too; leave it out, or name a method'
 
 
 def option_problems(room: Catalogue, name: str, options: Any, text: str) -> Iterator[str]:
@@ -116,6 +134,10 @@ def problem_of(error: Mapping[str, Any], text: str, tables: Mapping[str, type[Ba
     return f"{key}{line}: {message}{found}"
 
 
+_ARRAYS = ("metric", "trade")
+"""Tables of which there may be several."""
+
+
 def _table_of(
     location: Sequence[Any], tables: Mapping[str, type[BaseModel]]
 ) -> tuple[int, bool, type[BaseModel] | None]:
@@ -123,7 +145,7 @@ def _table_of(
     keys = [part for part in location if not isinstance(part, int)]
     if not keys or keys[0] not in tables:
         return 1, False, None
-    model, depth, several = tables[keys[0]], 1, keys[0] == "metric"
+    model, depth, several = tables[keys[0]], 1, keys[0] in _ARRAYS
     while len(keys) > depth and keys[depth] in model.model_fields:
         inner, many = _table_in(model.model_fields[keys[depth]].annotation)
         if inner is None or (len(keys) == depth + 1 and not many):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -45,6 +46,13 @@ def level_value(value: float) -> float:
     return value
 
 
+def margin_value(value: float | None) -> float | None:
+    """Refuse a margin that has no sign, and so no bad side."""
+    if value is not None and (value == 0 or not math.isfinite(value)):
+        raise ValueError("give a number other than 0: its sign is the bad side, -0.02 allows a loss below 2%")
+    return value
+
+
 def some(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """Refuse an empty list."""
     if value == ():
@@ -84,7 +92,13 @@ class Data(Table):
 
 
 class Metric(Table):
-    """``[[metric]]``: an outcome. The first metric with role ``success`` makes the headline."""
+    """``[[metric]]``: an outcome and what it is for. The first metric with role ``success`` makes the headline.
+
+    A ``guardrail`` must not move beyond its ``margin``, whose sign says which side is bad; ``better`` says which side is good for
+    other roles. ``worthwhile`` is the smallest effect that is worth having. Both are shares of the outcome without the launch, or
+    in its units per unit and period with ``effects = "absolute"``. ``maturity`` is the number of periods that a period's outcome
+    needs until it is complete, such as 7 for sales within a week.
+    """
 
     name: Name
     column: Name
@@ -92,11 +106,28 @@ class Metric(Table):
     denominator: Name | None = None
     transform: Literal["log"] | None = None
     scale: Literal["linear", "log"] = "linear"
-    role: Literal["success", "driver"] = "success"
+    role: Literal["success", "guardrail", "driver", "cost"] = "success"
+    better: Literal["higher", "lower"] | None = None
+    margin: Annotated[float | None, AfterValidator(margin_value)] = None
+    worthwhile: Annotated[float | None, Field(gt=0, lt=float("inf"))] = None
+    effects: Literal["relative", "absolute"] = "relative"
+    maturity: Annotated[int | None, Field(ge=1, le=10_000)] = None
+
+    @property
+    def good_side(self) -> Literal["higher", "lower"]:
+        """Which side is good: as ``better`` says, else higher; lower for a cost, the side without the margin for a guardrail."""
+        if self.margin is not None:
+            return "higher" if self.margin < 0 else "lower"
+        return self.better or ("lower" if self.role == "cost" else "higher")
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether effects are differences of logarithms."""
+        return self.scale == "log" or self.transform == "log"
 
 
 class Method(Table):
-    """``[method]``: estimator, inference, level, and the options of both."""
+    """``[method]``: estimator, inference, level, and the options of both; the name ``auto`` takes the advised ones."""
 
     name: Name
     inference: Name | None = None
@@ -111,7 +142,26 @@ class Run(Table):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
+class Calendar(Table):
+    """``[calendar]``: a file beside the study with other events, in columns name, start, end and units."""
+
+    file: Name
+
+
+class Segments(Table):
+    """``[segments]``: the column that says which segment a unit, or a row, belongs to."""
+
+    column: Name
+
+
 Contradiction = tuple[str, tuple[str, ...], str]
+
+
+def without_maturity(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Refuse what only the readout of a launch looks at."""
+    metrics = values.get("metric")
+    if isinstance(metrics, (list, tuple)) and any(isinstance(item, Mapping) and "maturity" in item for item in metrics):
+        yield "[[metric]] maturity", ("metric", "maturity"), "is for the study of a launch over periods"
 
 
 def data_contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
@@ -150,7 +200,7 @@ def _metric_contradictions(metrics: list[Mapping[str, Any]], data: Any) -> Itera
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         yield "[[metric]]", ("metric",), f"names must be distinct, found twice: {', '.join(map(repr, twice))}"
-    if metrics and all(metric.get("role", "success") == "driver" for metric in metrics):
+    if metrics and not any(metric.get("role", "success") == "success" for metric in metrics):
         yield "[[metric]]", ("metric",), 'one metric needs role = "success": it makes the headline'
     if any(metric.get("scale") == "log" and metric.get("aggregate", "sum") != "mean" for metric in metrics):
         yield "[[metric]]", ("metric",), 'scale = "log" needs aggregate = "mean": logarithms don\'t add up to a total'
@@ -159,6 +209,53 @@ def _metric_contradictions(metrics: list[Mapping[str, Any]], data: Any) -> Itera
             yield "[[metric]]", ("metric",), "a denominator makes a ratio of sums, so leave aggregate out"
         if metric.get("scale") == "log" and ("denominator" in metric or "transform" in metric):
             yield "[[metric]]", ("metric",), 'scale = "log" says that the column holds logarithms already'
+        yield from _role_contradictions(metric)
     by_event = isinstance(data, Mapping) and data.get("grain") == "event"
     if not by_event and any(metric.get("aggregate") == "count" for metric in metrics):
         yield "[[metric]]", ("metric",), 'aggregate = "count" counts rows, which needs grain = "event" under [data]'
+
+
+def _role_contradictions(metric: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Find margins without a guardrail and the like; keys that a metric's role gives nothing to do are refused."""
+    role, margin, effects = metric.get("role", "success"), metric.get("margin"), metric.get("effects", "relative")
+    here = f"[[metric]] {metric.get('name', '')}".rstrip()
+    if (role == "guardrail") != (margin is not None):
+        problem = "a guardrail needs a margin, such as -0.02" if margin is None else 'goes with role = "guardrail"'
+        yield here if margin is None else f"{here} margin", ("metric",), problem
+    if role == "guardrail" and "better" in metric:
+        yield f"{here} better", ("metric",), "leave it out: the sign of the margin says which side is bad"
+    if role not in ("success", "driver") and "worthwhile" in metric:
+        yield f"{here} worthwhile", ("metric",), 'goes with role = "success" or "driver"'
+    if "effects" in metric and margin is None and "worthwhile" not in metric:
+        yield f"{here} effects", ("metric",), "says how margin or worthwhile are written, and there is neither"
+    if isinstance(margin, (int, float)) and effects == "relative" and margin <= -1:
+        yield (
+            f"{here} margin",
+            ("metric",),
+            f"allows a loss of {-100 * margin:g}%; give a share above -1, or effects = 'absolute'",
+        )
+
+
+def without_guardrails(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Refuse what only the readout of a launch holds against a margin."""
+    yield from _only_of_a_launch(values, ("margin",))
+    metrics = values.get("metric")
+    if isinstance(metrics, (list, tuple)) and any(
+        isinstance(item, Mapping) and item.get("role") == "guardrail" for item in metrics
+    ):
+        yield '[[metric]] role = "guardrail"', ("metric", "role"), "is for the study of a launch over periods"
+
+
+def without_decision(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Refuse what a study without a decision has no use for."""
+    yield from _only_of_a_launch(values, ("better", "worthwhile", "effects"))
+    yield from without_guardrails(values)
+
+
+def _only_of_a_launch(values: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[Contradiction]:
+    metrics = values.get("metric")
+    for metric in metrics if isinstance(metrics, (list, tuple)) else ():
+        given = [key for key in keys if isinstance(metric, Mapping) and key in metric]
+        yield from (
+            (f"[[metric]] {key}", ("metric", key), "is for the study of a launch over periods") for key in given
+        )

@@ -56,10 +56,12 @@ DATA_KEYS = (
     "cluster, cost, covariates, date_format, decimal, grain, on_duplicate, on_missing, period, source, sql, thousands, unit, "
     "weights"
 )
-METRIC_KEYS = "aggregate, column, denominator, name, role, scale, transform"
+METRIC_KEYS = (
+    "aggregate, better, column, denominator, effects, margin, maturity, name, role, scale, transform, worthwhile"
+)
 RULES = "'error', 'drop_unit', 'drop_period', 'zero', 'impute' or 'keep'"
-TABLES = "dag, data, launch, method, metric, run, study"
-LAUNCH_KEYS = "align, anticipation, assignment, cohort, end, start, treatment, units"
+TABLES = "calendar, dag, data, launch, method, metric, run, segments, study, trade, value"
+LAUNCH_KEYS = "actual, align, anticipation, assignment, cohort, end, start, treatment, units"
 WRONG = {
     "unknown key": (
         GOOD + "[run]\nsed = 3\n",
@@ -78,9 +80,7 @@ WRONG = {
     ),
     "key outside every table": (
         'dga = "graph.dag"\n' + GOOD,
-        [
-            "[dga] (line 1) is not a key (did you mean 'dag'?); allowed here: dag, data, launch, method, metric, run, study"
-        ],
+        [f"[dga] (line 1) is not a key (did you mean 'dag'?); allowed here: {TABLES}"],
     ),
     "graph that isn't text": ("dag = 3\n" + GOOD, ["dag (line 1): Input should be a valid string, found 3"]),
     "key of the second metric": (
@@ -245,9 +245,15 @@ def test_misspelt_method_names_the_nearest_and_all(tmp_path, name, hint):
     assert "synthetic-control" in problem.partition("there are: ")[2].split(", ")
 
 
-def test_method_auto_asks_for_a_name(tmp_path):
-    (problem,) = problems(tmp_path, edited("synthetic-control", "auto"))
-    assert problem.startswith('[method] name (line 15) = "auto" can\'t choose yet; name one of: ' + METHODS[0])
+@pytest.mark.parametrize("key", ['inference = "conformal"', '[method.options]\nexclude = ["quito"]'])
+def test_method_auto_chooses_inference_and_options_itself(tmp_path, key):
+    (problem,) = problems(tmp_path, edited('name = "synthetic-control"\n', f'name = "auto"\n{key}\n'))
+    assert problem.startswith("[method] ")
+    assert problem.endswith('name = "auto" chooses it too; leave it out, or name a method')
+
+
+def test_method_auto_is_a_name(tmp_path):
+    assert load(tmp_path, edited("synthetic-control", "auto")).method.name == "auto"
 
 
 def test_every_problem_is_listed_at_once_before_the_table_is_looked_at(tmp_path):
