@@ -28,7 +28,8 @@ class CausalImpact:
         \hat\tau = \frac1{T_1}\sum_{t > T_0}\bigl(y_t - E[y_t \mid y_1, \dots, y_{T_0}, x]\bigr)
 
     (Brodersen, Gallusser, Koehler, Remy, Scott 2015, equations 2.1 to 2.8). :math:`y` is the mean of the treated units,
-    :math:`x` the donors, of which spike and slab choose; only periods before the launch are learned from.
+    :math:`x` the donors and the treated units' means of the covariates, of which spike and slab choose; only periods before the
+    launch are learned from.
 
     Parameters
     ----------
@@ -58,8 +59,8 @@ class CausalImpact:
 
     Notes
     -----
-    Assumptions: donors don't react to the launch; the relation to them and the way the series drifts last. Don't use it
-    with donors that had launches of their own, or where the history is shorter than two seasons.
+    Assumptions: donors and covariates don't react to the launch; the relation to them and the way the series drifts last.
+    Don't use it with donors that had launches of their own, or where the history is shorter than two seasons.
 
     Raises
     ------
@@ -91,7 +92,13 @@ class CausalImpact:
     seed: int = 0
 
     requires: ClassVar[Requirements] = Requirements(
-        min_control=0, min_pre=3, recommended_pre=30, max_cohorts=1, varying_controls=True, missing_cells=True
+        min_control=0,
+        min_pre=3,
+        recommended_pre=30,
+        max_cohorts=1,
+        varying_controls=True,
+        covariates="cell",
+        missing_cells=True,
     )
     inferences: ClassVar[tuple[str, ...]] = ("posterior", "placebo-in-time")
     card: ClassVar[MethodCard] = MethodCard(
@@ -101,7 +108,7 @@ class CausalImpact:
         r"\hat\tau = \frac{1}{T_1} \sum_{t > T_0} \left( y_t - \mathrm{E}[y_t \mid y_1, \dots, y_{T_0}, x] \right)",
         std_error="standard deviation of the posterior of the average effect",
         assumptions=(
-            "No donor reacts to the launch or had one of its own.",
+            "No donor and no covariate reacts to the launch; no donor had one of its own.",
             "The relation to the donors, the seasons and the way the series drifts last beyond the launch.",
         ),
         not_when=(
@@ -110,7 +117,7 @@ class CausalImpact:
         ),
         edge_cases=(
             "Several treated units enter as their mean; a period in which one of them is missing counts as missing.",
-            "Without donors the series is continued from its own past.",
+            "Without donors and covariates the series is continued from its own past.",
             "Donors that don't vary before the launch are left out of the regression, donors with missing cells refused.",
             "compat = r uses the priors of R's CausalImpact, whose intervals are too narrow under autocorrelation.",
         ),
@@ -158,12 +165,12 @@ class CausalImpact:
         if not after.any():
             raise DataError("the treated mean is missing in every period after the launch", code="CB-D001")
         series, centre, spread = self._standardised(observed[:pre])
-        donors, flat = _donors(data)
-        controls = data.outcome[donors].T
+        names, controls, flat = _regressors(data)
+        sizes = controls[:pre].std(axis=0, ddof=1)
         controls = (controls - controls[:pre].mean(axis=0)) / controls[:pre].std(axis=0, ddof=1)
         structure = self._structure(len(data.periods), controls)
         _require_every_season(structure, np.isfinite(series))
-        prior = self._prior(structure, series, len(donors))
+        prior = self._prior(structure, series, len(names))
         drawn = draw_paths(series, controls, structure, prior, n_draws=self.draws, rng=np.random.default_rng(self.seed))
         paths = centre + spread * drawn.paths
         counterfactual = paths.mean(axis=0)
@@ -173,7 +180,7 @@ class CausalImpact:
             posterior=Posterior(draws=paths),
             n_cells=int(after.sum()) * data.n_treated,
             treated_mean=float(observed[after].mean()),
-            diagnostics=_diagnostics(data, donors, drawn, spread),
+            diagnostics=_diagnostics(names, sizes, drawn, spread),
             warnings=_warnings(int((~np.isfinite(observed)).sum()), flat),
         )
 
@@ -246,6 +253,32 @@ def _donors(data: Panel) -> tuple[IntArray, tuple[str, ...]]:
     return rows[np.lexsort(data.outcome[rows].T[::-1])] if len(rows) else rows, flat
 
 
+def _regressors(data: Panel) -> tuple[tuple[str, ...], FloatArray, tuple[str, ...]]:
+    """Names and columns, shape (n_periods, n_regressors), of donors and of covariates' means over the treated units.
+
+    Donors that don't vary before the launch are left out; their names come last.
+    """
+    rows, flat = _donors(data)
+    names, columns = [data.units[row] for row in rows], [data.outcome[rows].T]
+    means = data.covariates[data.ever_treated].mean(axis=0)
+    for name, values in zip(data.covariate_names, means.T, strict=True):
+        if np.isnan(values).any():
+            raise DataError(
+                f"covariate {name!r} is missing in {counted(int(np.isnan(values).sum()), 'period')} for a treated unit",
+                code="CB-D042",
+                remedy="fill it in, or leave this covariate out",
+            )
+        if np.ptp(values[: data.n_pre]) <= 1e-12 * np.abs(values[: data.n_pre]).max():
+            raise DataError(
+                f"covariate {name!r} never varies before the launch, so nothing can be learned of it",
+                code="CB-D042",
+                remedy="leave this covariate out",
+            )
+        names.append(name if name not in data.units else f"{name} (covariate)")
+        columns.append(values[:, None])
+    return tuple(names), np.hstack(columns), flat
+
+
 def _require_every_season(structure: Structure, observed: BoolArray) -> None:
     starts = structure.starts[: len(observed)][observed]
     if structure.seasons > 1 and np.linalg.matrix_rank(starts) < starts.shape[1]:
@@ -265,14 +298,12 @@ def _warnings(n_missing: int, flat: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def _diagnostics(data: Panel, donors: IntArray, drawn: StructuralDraws, spread: float) -> dict[str, Any]:
-    """What a reader needs to know about the model that was found; coefficients per unit of the donor."""
-    scale = data.outcome[donors, : data.n_pre].std(axis=1, ddof=1)
-    names = [data.units[row] for row in donors]
+def _diagnostics(names: tuple[str, ...], sizes: FloatArray, drawn: StructuralDraws, spread: float) -> dict[str, Any]:
+    """What a reader needs to know about the model that was found; coefficients per unit of the donor or covariate."""
     level, autoregressive = drawn.ratios[:, LEVEL], drawn.ratios[:, AUTOREGRESSIVE]
     return {
         "inclusion_probability": dict(sorted(zip(names, drawn.inclusion.tolist(), strict=True))),
-        "coefficients": dict(sorted(zip(names, (drawn.coefficients * spread / scale).tolist(), strict=True))),
+        "coefficients": dict(sorted(zip(names, (drawn.coefficients * spread / sizes).tolist(), strict=True))),
         "noise_sd": float(drawn.sigma.mean() * spread),
         "level_share": float((level / (1 + level + autoregressive)).mean()),
         "autoregressive_share": float((autoregressive / (1 + level + autoregressive)).mean()),

@@ -263,3 +263,44 @@ def test_an_odd_number_of_draws_is_kept() -> None:
     fit = CausalImpact(draws=7).fit(small_panel())
     assert fit.posterior is not None
     assert fit.posterior.draws.shape[0] == 7
+
+
+def with_covariates(panel: Panel) -> Panel:
+    """Return the treated unit alone, with its controls' series as covariates."""
+    cells = panel.outcome[1:].T[None]
+    names = tuple(f"c{j}" for j in range(cells.shape[2]))
+    alone = panel.only(units=np.arange(len(panel.units)) == 0)
+    return replace(alone, covariates=cells, covariate_names=names)
+
+
+def test_covariates_of_the_treated_unit_do_what_controls_with_these_values_do() -> None:
+    panel = small_panel()
+    beside = CausalImpact(draws=4000).fit(panel)
+    alone = CausalImpact(draws=4000).fit(with_covariates(panel))
+    # Monte Carlo error of a posterior mean of 4000 draws: its standard deviation of about .2 over 63.
+    assert alone.effect == pytest.approx(beside.effect, abs=0.02)
+    assert set(alone.diagnostics["coefficients"]) == {"c0", "c1"}
+    assert list(alone.diagnostics["coefficients"].values()) == pytest.approx([1.0, 1.0], abs=0.25)
+
+
+def test_several_treated_units_enter_with_the_mean_of_their_covariates() -> None:
+    panel = with_covariates(small_panel())
+    two = replace(
+        panel,
+        outcome=np.vstack([panel.outcome, panel.outcome]),
+        treated=np.vstack([panel.treated, panel.treated]),
+        units=("a", "b"),
+        covariates=np.concatenate([panel.covariates + 1, panel.covariates - 1]),
+    )
+    assert CausalImpact().fit(two).effect == pytest.approx(CausalImpact().fit(panel).effect, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("value", "what"), [(np.nan, "is missing in 1 period"), (0.0, "never varies before the launch")]
+)
+def test_covariate_with_gaps_or_without_variation_is_refused(value: float, what: str) -> None:
+    panel = with_covariates(small_panel())
+    cells = panel.covariates.copy()
+    cells[0, slice(3, 4) if np.isnan(value) else slice(None), 1] = value
+    with pytest.raises(DataError, match=f"covariate 'c1' {what}"):
+        CausalImpact().fit(replace(panel, covariates=cells))

@@ -1,0 +1,1 @@
+"""Before the readout: which method may answer, and the sealed plan."""
