@@ -14,13 +14,16 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from causalbench.errors import OutputError, ResourceError
+from causalbench.errors import LockError, OutputError, ResourceError
 
 EVIDENCE = "evidence.json"
+MANIFEST = "manifest.json"
+_SHIPPED = "shipped:"
+_MANIFEST_SECTIONS = ("evidence", "files", "study")
 
 
 def plain(value: Any) -> Any:
@@ -56,6 +59,112 @@ def digest(value: Any) -> str:
     """Return the SHA-256 of bytes, or of the canonical JSON of anything else."""
     data = value if isinstance(value, bytes) else canonical_json(value).encode()
     return hashlib.sha256(data).hexdigest()
+
+
+def seal_of(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the canonical JSON of a sealed file's sections."""
+    return digest({"schema": 1, **content})
+
+
+def sealed_json(content: Mapping[str, Any]) -> str:
+    """Return the bytes of a sealed file: its sections, a digest of each, and one of them all.
+
+    A seal without a key stops no forger: who changes the file can seal it again. It shows accidents and careless changes, and
+    together with a copy of the seal that was kept elsewhere any change at all.
+    """
+    sections = {name: digest(value) for name, value in content.items()}
+    whole = {"schema": 1, **content, "seal": {"sha256": seal_of(content), "sections": sections}}
+    return canonical_json(whole, indent=1) + "\n"
+
+
+def open_sealed(path: Path, sections: Sequence[str], *, what: str, absent: str, remedy: str) -> dict[str, Any]:
+    """Read the sections of a sealed file and hold every byte of it against the seal.
+
+    Parameters
+    ----------
+    sections
+        The names that it must have.
+    what
+        What the file is called in messages.
+    absent, remedy
+        What to do where it can't be read, and where it was changed.
+
+    Raises
+    ------
+    LockError
+        When it can't be read, or a byte of it was changed.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+        found = json.loads(text)
+    except OSError as error:
+        raise LockError(f"{path} can't be read: {error.strerror}", remedy=absent) from None
+    except (ValueError, RecursionError):
+        raise LockError(f"{path} is no {what}: it isn't valid JSON", remedy=remedy) from None
+    seal = found.get("seal") if isinstance(found, dict) else None
+    if not isinstance(seal, dict) or not isinstance(seal.get("sections"), dict):
+        raise LockError(f"{path} is no {what}: it has no seal", remedy=remedy)
+    content = {name: value for name, value in found.items() if name not in ("schema", "seal")}
+    missing, extra = [s for s in sections if s not in content], sorted(set(content) - set(sections))
+    if missing or extra:
+        raise LockError(
+            f"{path}: a {what} has the sections {', '.join(sections)}; missing {missing}, unknown {extra}",
+            remedy=remedy,
+        )
+    changed = [name for name in sections if digest(content[name]) != seal["sections"].get(name)]
+    if changed:
+        raise LockError(f"{path} was changed after it was sealed, in: {', '.join(changed)}", remedy=remedy)
+    if seal_of(content) != seal.get("sha256"):
+        raise LockError(f"{path} was changed after it was sealed: the seal itself", remedy=remedy)
+    if sealed_json(content) != text:
+        raise LockError(f"{path} was written again by another program: its bytes aren't those sealed", remedy=remedy)
+    return content
+
+
+def write_manifest(folder: Path, *, evidence: str, study: str) -> str:
+    """Seal a run: the digest of every file in its folder, of its evidence, and where its study is from there.
+
+    Returns
+    -------
+    str
+        The seal.
+    """
+    content = {"evidence": evidence, "files": file_digests(folder), "study": study}
+    (folder / MANIFEST).write_text(sealed_json(content), encoding="utf-8")
+    return seal_of(content)
+
+
+def open_manifest(folder: Path) -> dict[str, Any]:
+    """Read a run's manifest and hold it against its own seal.
+
+    Raises
+    ------
+    LockError
+        When there is none, or a byte of it was changed.
+    """
+    remedy = "the files can't be held against it any more; restore it from where the run was kept, or run again"
+    absent = "name the folder of a run; one made before there were manifests has to be run again"
+    return open_sealed(folder / MANIFEST, _MANIFEST_SECTIONS, what="manifest", absent=absent, remedy=remedy)
+
+
+def way_to(study: Path, folder: Path) -> str:
+    """Return a study file's path as seen from the folder of its run; of a shipped one what :func:`study_of` finds anywhere."""
+    file = (study / "study.toml" if study.is_dir() else study).resolve()
+    try:
+        return f"{_SHIPPED}{file.relative_to(shipped('data').resolve()).as_posix()}"
+    except (ValueError, OutputError):
+        return Path(os.path.relpath(file, folder.resolve())).as_posix()
+
+
+def study_of(folder: Path, way: str) -> Path:
+    """Return the study file that a run's manifest names; it may be gone by now."""
+    return shipped("data", way.removeprefix(_SHIPPED)) if way.startswith(_SHIPPED) else folder / way
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file in a folder but for its manifest."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    return {path.relative_to(folder).as_posix(): digest(path.read_bytes()) for path in paths}
 
 
 def shipped(*parts: str) -> Path:

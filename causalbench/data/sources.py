@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import re
 import tempfile
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pandas as pd
 from causalbench.errors import DataError, nearest
 
 MISSING_TOKENS = ["NA", "NaN", "nan", "null", "NULL", "N/A"]
+_TOKENS = ", ".join(f"'{token}'" for token in MISSING_TOKENS)
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _LEAST_MEMORY = 2**30
 _DUCKDB_FILES = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".gz": "csv", ".parquet": "parquet"}
@@ -41,6 +43,35 @@ class Source:
     origin: str
 
 
+Pick = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The part of a file's or a query's rows that may be read; nothing outside it decides or reaches a result.
+
+    Attributes
+    ----------
+    pick
+        Chooses among the distinct labels of the period column those whose rows may be read; None: all rows. The choice is a
+        filter in the engine, below everything that looks at values.
+    columns
+        The only columns that will be asked for, so that no value of another is looked at; None: all.
+    types
+        For a query over text files: chooses the rows that decide which of their columns hold numbers; None: as ``pick``.
+    unseen
+        Columns of a text file that hold numbers nobody may look at yet, so that no value decides their type.
+    """
+
+    pick: Pick | None = None
+    columns: tuple[str, ...] | None = None
+    types: Pick | None = None
+    unseen: tuple[str, ...] = ()
+
+
+WHOLE = Part()
+
+
 def from_object(table: Any) -> Source:
     """Wrap a pandas, Polars or Arrow table, or a DuckDB relation; the object itself is never changed."""
     try:
@@ -55,10 +86,13 @@ def from_object(table: Any) -> Source:
     return Source(frame=native.lazy(), origin=f"{type(table).__module__.partition('.')[0]} {type(table).__name__}")
 
 
-def from_file(path: Path, *, folder: Path, unit: str, period: str, as_text: Sequence[str] = ()) -> Source:
+def from_file(
+    path: Path, *, folder: Path, unit: str, period: str, as_text: Sequence[str] = (), part: Part = WHOLE
+) -> Source:
     """Open a CSV or Parquet file; units and periods of a CSV stay text, so that ``01234`` keeps its zero.
 
-    So do the columns ``as_text``, whose numbers are written in a way of their own (``1.234`` may be a thousand).
+    So do the columns ``as_text``, whose numbers are written in a way of their own (``1.234`` may be a thousand). ``part`` says
+    which rows and columns may be read.
 
     Raises
     ------
@@ -87,7 +121,8 @@ def from_file(path: Path, *, folder: Path, unit: str, period: str, as_text: Sequ
         _require_whole_archive(resolved)
     connection = _locked_connection(folder)
     try:
-        relation = connection.sql(_reader(connection, resolved, kind, (unit, period, *as_text)))
+        reader = _reader(connection, resolved, kind, (unit, period, *as_text), period=period, part=part)
+        relation = _limited(connection.sql(reader), period, part)
     except duckdb.Error as error:
         raise DataError(
             f"{path.name} ({resolved.stat().st_size} bytes) can't be read as {kind}: {_first_line(error)}",
@@ -96,20 +131,25 @@ def from_file(path: Path, *, folder: Path, unit: str, period: str, as_text: Sequ
     return Source(frame=nw.from_native(relation).lazy(), origin=path.name)
 
 
-def from_sql(query: str, *, folder: Path, unit: str, period: str) -> Source:
+def from_sql(query: str, *, folder: Path, unit: str, period: str, part: Part = WHOLE) -> Source:
     """Run a query over the files beside the study, in an engine that sees no other folder and no network.
 
-    A file goes by its name: ``select * from 'sales.parquet'``.
+    A file goes by its name: ``select * from 'sales.parquet'``. Rows outside ``part`` are filtered from the query's result, and
+    the engine moves that filter down to the files; a query that itself looks across periods, such as a running total, reads
+    what it asks for.
     """
     connection = _locked_connection(folder)
+    types = Part(pick=part.types or part.pick, unseen=part.unseen)
     try:
         _require_one_select(query)
         for path in sorted(folder.resolve().iterdir()):
             kind = _DUCKDB_FILES.get(path.suffix.lower())
             if kind and path.name in query:
-                reader = _reader(connection, path, kind, (unit, period))
+                reader = _reader(connection, path, kind, (unit, period), period=period, part=types)
                 connection.execute(f"CREATE VIEW {identifier(path.name)} AS {reader}")
         relation = connection.sql(query)
+        if relation is not None:
+            relation = _limited(relation, period, part)
     except duckdb.Error as error:
         raise DataError(f"the query failed: {_first_line(error)}\n  {query}", remedy="mend [data] sql") from None
     if relation is None:
@@ -148,11 +188,45 @@ def _require_whole_archive(path: Path) -> None:
         ) from None
 
 
-def _reader(connection: duckdb.DuckDBPyConnection, path: Path, kind: str, as_text: Sequence[str]) -> str:
+def _limited(relation: duckdb.DuckDBPyRelation, period: str, part: Part) -> duckdb.DuckDBPyRelation:
+    """Keep the rows that may be read."""
+    if part.pick is None or period not in relation.columns:
+        return relation
+    return relation.filter(_within(relation, period, part.pick))
+
+
+def _within(relation: duckdb.DuckDBPyRelation, period: str, pick: Pick) -> str:
+    """Write the condition that picks rows by their period, whose labels alone are read for it.
+
+    It is made of ranges, in the column's own order: the engine moves comparisons below a query's expressions, while a long
+    list of labels becomes a join above them, which would let the query see every row.
+    """
+    column = identifier(period)
+    found = relation.project(f"{column}, CAST({column} AS VARCHAR)").distinct().order(column).fetchall()
+    texts = {label: text for label, text in found if label is not None}
+    picked, kind = set(pick(list(texts))), str(relation.types[relation.columns.index(period)])
+    runs = [[texts[x] for x in run] for kept, run in itertools.groupby(texts, key=picked.__contains__) if kept]
+    literal = "CAST({} AS {})".format
+    ranges = [
+        f"{column} BETWEEN {literal(_quoted(run[0]), kind)} AND {literal(_quoted(run[-1]), kind)}" for run in runs
+    ]
+    return " OR ".join(ranges) or "false"
+
+
+def _reader(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    kind: str,
+    as_text: Sequence[str],
+    *,
+    period: str,
+    part: Part,
+) -> str:
     """Write the query that reads one file.
 
     Text columns of a CSV become numbers when everything in them is one or a usual mark of a missing value (``NA``).
     Columns ``as_text`` stay text, units and periods above all: a market may be called ``NA`` and a postcode may begin with zero.
+    Types are decided by the ``part`` alone; the query holds every row, and a number is only made where one is asked for.
     """
     if kind == "parquet":
         return f"SELECT * FROM read_parquet({_pattern(path)})"  # noqa: S608
@@ -161,21 +235,33 @@ def _reader(connection: duckdb.DuckDBPyConnection, path: Path, kind: str, as_tex
     _refuse_repeated_header(connection, path)
     if len(columns) == 1:
         _refuse_ragged_rows(path, columns[0])
-    candidates = [name for name in columns if name not in as_text]
-    if not candidates:
-        return f"SELECT * FROM {table}"  # noqa: S608
-    tokens = ", ".join(f"'{token}'" for token in MISSING_TOKENS)
-    texts = ", ".join(
-        f"count(*) FILTER ({column} NOT IN ({tokens}) AND (TRY_CAST({column} AS DOUBLE) IS NULL OR contains({column}, '_')))"
-        for column in map(identifier, candidates)
-    )
-    counts = connection.sql(f"SELECT {texts} FROM {table}").fetchone() or ()  # noqa: S608
-    numbers = [name for name, text in zip(candidates, counts, strict=True) if text == 0]
+    unseen = [name for name in columns if name in part.unseen and name not in as_text]
+    candidates = [name for name in columns if name not in (*as_text, *unseen)]
+    candidates = [name for name in candidates if part.columns is None or name in part.columns]
+    rows = connection.sql(f"SELECT * FROM {table}")  # noqa: S608
+    if part.pick is not None and period in columns:
+        rows = rows.filter(_within(rows, period, part.pick))
+    numbers = [*unseen, *_number_columns(rows, candidates)]
+    cast = (
+        "CAST" if part == WHOLE else "TRY_CAST"
+    )  # a row outside the part may hold anything, until it is filtered away
     replaced = ", ".join(
-        f"CASE WHEN {column} NOT IN ({tokens}) THEN CAST({column} AS DOUBLE) END AS {column}"
+        f"CASE WHEN {column} NOT IN ({_TOKENS}) THEN {cast}({column} AS DOUBLE) END AS {column}"
         for column in map(identifier, numbers)
     )
     return f"SELECT * {f'REPLACE ({replaced})' if numbers else ''} FROM {table}"  # noqa: S608
+
+
+def _number_columns(rows: duckdb.DuckDBPyRelation, candidates: Sequence[str]) -> list[str]:
+    """Return the columns of text in which everything is a number or a usual mark of a missing value."""
+    if not candidates:
+        return []
+    texts = ", ".join(
+        f"count(*) FILTER ({column} NOT IN ({_TOKENS}) AND (TRY_CAST({column} AS DOUBLE) IS NULL OR contains({column}, '_')))"
+        for column in map(identifier, candidates)
+    )
+    counts = rows.aggregate(texts).fetchone() or ()
+    return [name for name, text in zip(candidates, counts, strict=True) if text == 0]
 
 
 def _refuse_repeated_header(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -237,12 +323,16 @@ def byte_count(text: str) -> int:
 
 
 def _literal(path: Path) -> str:
-    return "'" + str(path.resolve()).replace("'", "''") + "'"
+    return _quoted(str(path.resolve()))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _pattern(path: Path) -> str:
     """Write a path for a reader, which would take ``*``, ``?`` and ``[`` as a pattern."""
-    return "'" + re.sub(r"([*?\[])", r"[\1]", str(path.resolve())).replace("'", "''") + "'"
+    return _quoted(re.sub(r"([*?\[])", r"[\1]", str(path.resolve())))
 
 
 def identifier(name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from causalbench.artifacts import canonical_json, digest, plain
+from causalbench.artifacts import canonical_json, digest, open_sealed, plain, seal_of, sealed_json
 from causalbench.catalogue import Catalogue
 from causalbench.data.panel import Panel
 from causalbench.errors import LockError, listing
@@ -68,13 +67,11 @@ class Ledger:
     @property
     def seal(self) -> str:
         """SHA-256 of the canonical JSON of everything but the seal."""
-        return digest({"schema": 1, **self.content})
+        return seal_of(self.content)
 
     def to_json(self) -> str:
         """Return the bytes of ``design.json``."""
-        sections = {name: digest(self.content[name]) for name in _SECTIONS}
-        whole = {"schema": 1, **self.content, "seal": {"sha256": self.seal, "sections": sections}}
-        return canonical_json(whole, indent=1) + "\n"
+        return sealed_json(self.content)
 
     @classmethod
     def load(cls, path: str | Path) -> Ledger:
@@ -87,39 +84,9 @@ class Ledger:
         """
         path = Path(path)
         path = path / LEDGER if path.is_dir() else path
-        try:
-            text = path.read_bytes().decode("utf-8")
-            found = json.loads(text)
-        except OSError as error:
-            raise LockError(
-                f"{path} can't be read: {error.strerror}", remedy=f"name the {LEDGER} of a design, or its folder"
-            ) from None
-        except ValueError:
-            raise LockError(f"{path} is no ledger: it isn't valid JSON", remedy=_RESTORE) from None
-        ledger = cls._opened(found, path)
-        if ledger.to_json() != text:
-            raise LockError(
-                f"{path} was written again by another program: its bytes aren't those sealed", remedy=_RESTORE
-            )
+        absent = f"name the {LEDGER} of a design, or its folder"
+        ledger = cls(content=open_sealed(path, _SECTIONS, what="ledger", absent=absent, remedy=_RESTORE))
         ledger.require_files(path.parent)
-        return ledger
-
-    @classmethod
-    def _opened(cls, found: Any, path: Path) -> Ledger:
-        """Return the ledger of a parsed file whose seal holds."""
-        seal = found.get("seal") if isinstance(found, dict) else None
-        if not isinstance(seal, dict) or not isinstance(seal.get("sections"), dict):
-            raise LockError(f"{path} is no ledger: it has no seal", remedy=_RESTORE)
-        content = {name: value for name, value in found.items() if name not in ("schema", "seal")}
-        try:
-            ledger = cls(content=content)
-        except ValueError as error:
-            raise LockError(f"{path}: {error}", remedy=_RESTORE) from None
-        changed = [name for name in _SECTIONS if digest(content[name]) != seal["sections"].get(name)]
-        if changed:
-            raise LockError(f"{path} was changed after it was sealed, in: {', '.join(changed)}", remedy=_RESTORE)
-        if ledger.seal != seal.get("sha256"):
-            raise LockError(f"{path} was changed after it was sealed: the seal itself", remedy=_RESTORE)
         return ledger
 
     def require_files(self, folder: Path) -> None:
