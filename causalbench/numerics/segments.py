@@ -57,3 +57,31 @@ def opposite_effects(effects: FloatArray, std_errors: FloatArray) -> tuple[float
     h = np.arange(1, len(effects))
     shares = special.binom(len(effects) - 1, h) * 0.5 ** (len(effects) - 1)
     return statistic, float(shares @ special.chdtrc(h, statistic))
+
+
+def opposite_signs(effects: FloatArray, p_values: FloatArray) -> float:
+    r"""Test that no two groups have effects of opposite signs, however the groups depend on each other; return the p-value.
+
+    With one-sided p-values :math:`p_k^\pm` of K groups, half the two-sided one on the side of the effect,
+
+    .. math:: p = \max\bigl(K \min_k p_k^+,\; K \min_k p_k^-\bigr).
+
+    Where no effect is negative, :math:`P(K \min_k p_k^- \le \alpha) \le \alpha` by Bonferroni's inequality, and likewise for the
+    other sign.
+
+    Parameters
+    ----------
+    effects, p_values
+        Effects and their two-sided p-values, shape (K,), K at least 2.
+
+    Examples
+    --------
+    >>> round(opposite_signs(np.array([3.0, -3.0, 0.1]), np.array([0.001, 0.01, 0.9])), 4)
+    0.015
+    """
+    one_sided = p_values / 2
+    positive, negative = (
+        np.where(effects > 0, one_sided, 1 - one_sided),
+        np.where(effects < 0, one_sided, 1 - one_sided),
+    )
+    return float(min(1.0, len(effects) * max(positive.min(), negative.min())))

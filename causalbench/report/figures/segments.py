@@ -10,18 +10,24 @@ from causalbench.wording import number
 
 PLACE = 64
 
-_CHECK = "segments"
+_CHECKS = ("segments", "segment-effects")
 _SHOWN = 24
+_INTERVALS = {
+    True: "Intervals are corrected for the number of groups: at this level all of them hold.",
+    False: "Intervals are those of each group alone, not corrected for the number of groups.",
+}
 
 
 def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
     """Draw the effect in every group with its interval; None where there are no groups."""
-    check = find_check(evidence, metric, _CHECK)
-    if check is None or not check["table"]:
+    checks = [find_check(evidence, metric, name) for name in _CHECKS]
+    check = next((found for found in checks if found is not None and found["table"]), None)
+    if check is None:
         return None
     table, value = check["table"], find_estimate(evidence, metric)["value"]
     rows = table["segments"][:_SHOWN][::-1]
     level = f"{100 * table['level']:g}%"
+    together = "interval_level" in table  # else each group's interval is of that level by itself
     with canvas(height=1.2 + 0.24 * len(rows)) as (figure, (axes,)):
         axes.axvline(0, color=MUTED, linewidth=0.8)
         axes.axvline(value, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
@@ -32,7 +38,7 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         names = [f"{short(row['column'])} = {short(row['segment'])}" for row in rows]
         axes.set_yticks(range(len(rows)), names, color=INK)
         axes.set_ylim(-0.7, len(rows) - 0.3)
-        axes.set_xlabel(f"effect with its {level} interval, dashed: of all units together")
+        axes.set_xlabel(f"effect, interval at {level}, dashed: of all units together")
         axes.set_title("The effect group by group", pad=8)
         axes.grid(visible=False, axis="y")
         svg = to_svg(figure)
@@ -44,5 +50,5 @@ def draw(evidence: Mapping[str, Any], metric: str) -> Drawing | None:
         name="segments",
         svg=svg,
         alt=f"Effects by group. {effects}.",
-        caption=f"{check['reason']} Intervals are those of each group alone, not corrected for the number of groups.",
+        caption=f"{check['reason']} {_INTERVALS[together]}",
     )
