@@ -12,6 +12,8 @@ from causalbench.wording import interval_text, number
 
 _HOW_CHOSEN = {
     "random": "The units were assigned at random.",
+    "not as drawn": "The units were drawn at random, but some didn't get what was drawn for them, so the comparison of what "
+    "they got is not a randomized one; that of the plan still is, and is diluted.",
     "rule": "The units were assigned by a rule, not at random; the comparison rests on the assumptions of the method.",
     "opt-in": "The units chose to take part; what made them choose may also have moved the outcome.",
     "chosen": "The units were chosen, not drawn at random; the comparison rests on the assumptions of the method.",
@@ -21,6 +23,7 @@ _HOW_CHOSEN = {
 def headline(study: Study | ComparisonStudy, estimate: Estimate, checks: Iterable[CheckResult]) -> dict[str, Any]:
     """Return verdict, sentence, reason and reservations for the first success metric."""
     verdict = _verdict(estimate)
+    checks = list(checks)
     doubts = [check for check in checks if check.verdict in ("fail", "review")]
     return {
         "metric": estimate.metric,
@@ -28,11 +31,17 @@ def headline(study: Study | ComparisonStudy, estimate: Estimate, checks: Iterabl
         "sentence": _sentence(estimate, verdict),
         "answer": _answer(estimate),
         "why": _why(estimate, verdict),
-        "assignment": _HOW_CHOSEN[study.launch.assignment],
+        "assignment": _how_chosen(study.launch.assignment, checks),
         "reservations": [
             {"verdict": check.verdict, "question": check.question, "reason": check.reason} for check in doubts
         ],
     }
+
+
+def _how_chosen(assignment: str, checks: Iterable[CheckResult]) -> str:
+    """Say how the units were chosen; that they were drawn is withdrawn where they didn't get what was drawn."""
+    departed = any(check.name == "plan-against-actual" and check.verdict in ("fail", "review") for check in checks)
+    return _HOW_CHOSEN["not as drawn" if assignment == "random" and departed else assignment]
 
 
 def _verdict(estimate: Estimate) -> str:
