@@ -18,6 +18,9 @@ IntArray = NDArray[np.int64]
 
 SCHEMA = 1
 
+WHEN_ASKED = ("advice", "plan", "backtest", "triangulation", "decision", "grade")
+"""Parts of the evidence that are left out where nobody asked for them."""
+
 IntervalKind = Literal["confidence", "credible", "conformal", "placebo"]
 Verdict = Literal["pass", "review", "fail", "not_evaluable"]
 Severity = Literal["info", "warning"]
@@ -447,6 +450,21 @@ class Readout:
     """Everything that a run found. ``evidence.json`` is :meth:`to_dict`, and pages and figures read only that.
 
     ``graph`` is the verdict on every node of the study's causal graph, by metric; None for a study without one.
+
+    What leads to a decision is there where it was asked for, and missing from the evidence where it wasn't:
+
+    advice
+        Which method may answer, which not, and why.
+    plan
+        The sealed plan against what was run.
+    backtest
+        How wrong each method was where nothing had been launched, and the interval that follows.
+    triangulation
+        Several methods' answers, combined by how they err together.
+    decision
+        Recommendation, guardrails, trades, value, and the effect over time.
+    grade
+        How far the evidence carries, from A to D, with reasons.
     """
 
     study: Mapping[str, Any]
@@ -457,10 +475,17 @@ class Readout:
     headline: Mapping[str, Any]
     provenance: Mapping[str, Any]
     graph: Mapping[str, Any] | None = None
+    advice: Mapping[str, Any] | None = None
+    plan: Mapping[str, Any] | None = None
+    backtest: Mapping[str, Any] | None = None
+    triangulation: Mapping[str, Any] | None = None
+    decision: Mapping[str, Any] | None = None
+    grade: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the evidence as plain JSON values."""
-        return {"schema": SCHEMA, **plain(self)}
+        found = {"schema": SCHEMA, **plain(self)}
+        return {name: value for name, value in found.items() if value is not None or name not in WHEN_ASKED}
 
     def to_json(self) -> str:
         """Return the bytes of ``evidence.json``."""

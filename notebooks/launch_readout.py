@@ -27,7 +27,7 @@ import pandas as pd
 from IPython.display import display
 
 import causalbench as cb
-from causalbench.report import figures
+from causalbench.report import decision_page, figures
 from causalbench.report.tables import estimate_text
 
 pd.set_option("display.max_colwidth", None)
@@ -45,6 +45,14 @@ evidence = readout.to_dict()
 metric = readout.headline["metric"]
 print(readout.headline["sentence"], readout.headline["answer"], readout.headline["why"], sep="\n")
 
+# %% [markdown]
+# ## What to do
+#
+# The page for the person who decides, as plain text. Its words are no stronger than the grade allows.
+
+# %%
+print(decision_page.compose(evidence).text)
+
 # %%
 print("\n\n".join(f"{estimate['metric']}: {estimate_text(estimate)}" for estimate in evidence["estimates"]))
 
@@ -61,6 +69,14 @@ display(*figures.draw(evidence, metric))
 
 # %%
 pd.DataFrame(evidence["checks"][metric])[["question", "verdict", "reason", "remedy"]]
+
+# %% [markdown]
+# ## How wrong is the method on this history?
+#
+# Mock launches before the real one, when nothing had happened: whatever a method finds there is its error.
+
+# %%
+pd.DataFrame(evidence["backtest"]["table"], columns=["method", "n_placebos", "bias", "rmse", "coverage", "mde"])
 
 # %% [markdown]
 # ## What the data went through

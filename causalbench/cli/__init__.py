@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from causalbench.cli import commands, dag, geo
+from causalbench.cli import commands, dag, demo, geo
 from causalbench.errors import CausalbenchError, StudyError
 
 app = typer.Typer(
@@ -32,10 +32,13 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-app.command("demo")(commands.demo)
+app.command("demo")(demo.demo)
 app.command("new")(commands.new)
 app.command("check")(commands.check)
+app.command("advise")(commands.advise)
+app.command("lock")(commands.lock)
 app.command("run")(commands.run)
+app.command("verify")(commands.verify)
 app.command("estimate")(commands.estimate)
 app.command("doctor")(commands.doctor)
 app.add_typer(geo.app)

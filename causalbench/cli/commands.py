@@ -9,23 +9,27 @@ import typer
 
 from causalbench.artifacts import shipped_names
 from causalbench.catalogue import Catalogue
-from causalbench.cli.console import AsJson, Out, StudyPath, explained_wait, names, options, print_json, tell
+from causalbench.cli.console import (
+    AsJson,
+    Out,
+    StudyPath,
+    explained_wait,
+    names,
+    options,
+    print_json,
+    say_published,
+    tell,
+)
 
 if TYPE_CHECKING:
-    from causalbench.study import ComparisonStudy, GeoStudy
+    from causalbench.plan.lock import Lock
+    from causalbench.study import ComparisonStudy, GeoStudy, Study
     from causalbench.values import Audit
+    from causalbench.workflow.verify import Verification
 
 _METHODS = ", ".join(Catalogue("causalbench.estimators", "method").names())
 _INFERENCES = ", ".join(Catalogue("causalbench.inference", "inference").names())
 _TEMPLATES = ", ".join(shipped_names("notebooks", ".ipynb"))
-
-
-def demo(out: Out = None) -> None:
-    """Run the main job on a real launch that ships with the package (40 cities, a campaign in two)."""
-    from causalbench.data.datasets import study_path
-    from causalbench.report import publish
-
-    _say_published(publish.run(study_path("geolift"), out=out, replace="same study", tell=tell))
 
 
 def new(
@@ -42,7 +46,7 @@ def new(
 
 
 def check(study: StudyPath, as_json: AsJson = False) -> None:
-    """Check a study file and audit its data; estimate nothing."""
+    """Check a study file and audit its data, outcomes after the launch too; estimate nothing. Seal the plan (lock) before."""
     from causalbench.study import ComparisonStudy, GeoStudy, load_study
     from causalbench.workflow.readout import check_study
 
@@ -57,9 +61,25 @@ def check(study: StudyPath, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"study": loaded.to_dict(), "audits": audits})
         return
-    typer.echo(f"{loaded.study.name}: the study file is valid, the data fit {loaded.method.name}")
+    typer.echo(f"{loaded.study.name}: the study file is valid, the data fit {_method_of(loaded)}")
     for metric, audit in audits.items():
         _say_audit(metric, audit)
+
+
+def advise(study: StudyPath, as_json: AsJson = False) -> None:
+    """Say which method may answer a study, which may not and what would lift that; reads no outcome after the launch."""
+    from causalbench.report.advice_text import advice_text
+    from causalbench.study import load_study
+    from causalbench.workflow.advice import advise_study, profile_study
+
+    loaded = load_study(study)
+    with explained_wait():
+        profile = profile_study(loaded)
+    advice = advise_study(loaded, profile=profile).to_dict()
+    if as_json:
+        print_json({**advice, "profile": profile.to_dict()})
+    else:
+        typer.echo(advice_text(loaded.to_dict(), advice))
 
 
 def run(
@@ -75,7 +95,49 @@ def run(
     if as_json:
         print_json(published.evidence)
     else:
-        _say_published(published)
+        say_published(published)
+
+
+def lock(
+    study: StudyPath,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace another plan that is sealed there; the lock names its seal.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Seal the plan of a study before its outcome is read: study.lock.json beside the study file.
+
+    Only rows before the launch are read. ``run`` holds itself against the seal and lists what differs.
+    """
+    from causalbench.plan.lock import Lock, limits_of
+    from causalbench.study import load_finished
+    from causalbench.workflow.locking import lock_study
+
+    loaded = load_finished(study)
+    path = lock_study(loaded, replace=force)
+    sealed = Lock.load(path)
+    if as_json:
+        print_json({"path": str(path), "seal": sealed.seal, "limits": limits_of(sealed), **sealed.content})
+        return
+    _say_lock(path, sealed)
+
+
+def verify(
+    run: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run.")],
+    study: Annotated[Path | None, typer.Option(help="Study file, where it was moved since the run.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a run against its manifest, its sealed plan, its data, and its headline computed again; else exit code 4."""
+    from causalbench.workflow.verify import verify_run
+
+    found = verify_run(run, study=study, tell=tell)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        typer.echo("\n".join(f"{step.verdict:<8}  {step.name}: {step.reason}" for step in found.steps))
+    found.require(run)
+    if not as_json:
+        _say_verified(run, found)
 
 
 def estimate(
@@ -197,7 +259,7 @@ def _check_comparison(study: ComparisonStudy, *, as_json: bool) -> None:
         graphs = {metric: choice.graph for metric, (_, choice) in found.items()}
         print_json({"study": study.to_dict(), "audits": audits, "graph": graphs if study.dag else None})
         return
-    typer.echo(f"{study.study.name}: the study file is valid, the data fit {study.method.name}")
+    typer.echo(f"{study.study.name}: the study file is valid, the data fit {_method_of(study)}")
     for metric, (audit, choice) in found.items():
         seen = audit.coverage
         typer.echo(f"{metric}: {seen['treated_units_used']} treated and {seen['control_units_used']} control units")
@@ -206,6 +268,15 @@ def _check_comparison(study: ComparisonStudy, *, as_json: bool) -> None:
         )
         for finding in audit.findings:
             typer.echo(f"  {finding.severity} {finding.code}: {finding.message}; {finding.action}")
+
+
+def _method_of(study: Study | ComparisonStudy) -> str:
+    """Name a study's method; of ``auto`` the one it takes."""
+    from causalbench.study import AUTO
+    from causalbench.workflow.advice import advise_study
+
+    chosen = advise_study(study).chosen if study.method.name == AUTO else None
+    return chosen.label if chosen else study.method.name
 
 
 def _say_audit(metric: str, audit: Audit) -> None:
@@ -218,9 +289,33 @@ def _say_audit(metric: str, audit: Audit) -> None:
         typer.echo(f"  {finding.severity} {finding.code}: {finding.message}; {finding.action}")
 
 
-def _say_published(published: Any) -> None:
-    headline = published.evidence["headline"]
-    lines = [headline.get("override"), *(headline[key] for key in ("sentence", "answer", "why"))]
-    typer.echo("\n".join(line for line in lines if line))
-    typer.echo(f"\nReport:   {published.folder / 'report.html'}")
-    typer.echo(f"Notebook: {published.folder / 'notebook.ipynb'}\nEvidence: {published.folder / 'evidence.json'}")
+def _say_lock(path: Path, sealed: Lock) -> None:
+    from causalbench.plan.lock import limits_of
+
+    content = sealed.content
+    when, resolved = content["when_sealed"], content["resolved"]
+    typer.echo(f"Sealed: {path}\nSeal:   {sealed.seal}")
+    for metric, history in content["history"].items():
+        if "last_period_before" in when:
+            size = (
+                f"{history['n_units']} units, {history['n_periods']} periods, {history['first']} to {history['last']}"
+            )
+            typer.echo(f"{metric}: read {size}; nothing from the launch on")
+        else:
+            typer.echo(f"{metric}: read {history['n_units']} units, {history['n_treated']} of them treated; no outcome")
+    typer.echo(
+        f"Method: {resolved['method']['name']}, inference {resolved['method']['inference'] or 'by its own rule'}"
+    )
+    typer.echo("\nKeep the seal where others can see its date: commit the file, or send the seal to somebody.")
+    typer.echo("\n".join(f"  {line}" for line in limits_of(sealed)))
+
+
+def _say_verified(run: Path, found: Verification) -> None:
+    if found.complete:
+        typer.echo(f"\n{run} is the run that was published.")
+    else:
+        typer.echo(f"\nNothing in {run} was changed as far as this could be checked; see what was not done above.")
+    typer.echo(
+        f"Its manifest has the seal {found.seal}.\nWho changes every file can write a new manifest: compare the seal with one "
+        "that was kept elsewhere."
+    )

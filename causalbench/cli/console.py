@@ -62,3 +62,26 @@ def explained_wait() -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def say_published(published: Any) -> None:
+    """Say what a run found, what to do, and where its files are."""
+    from causalbench.artifacts import MANIFEST
+
+    evidence, folder = published.evidence, published.folder
+    headline, plan, graded = evidence["headline"], evidence.get("plan"), evidence.get("grade")
+    if plan and plan["status"] != "none":
+        typer.echo("\n".join([plan["text"], *(f"  - {line}" for line in (*plan["differences"], *plan["notes"]))]))
+        typer.echo("")
+    lines = [headline.get("override"), *(headline[key] for key in ("sentence", "answer", "why"))]
+    typer.echo("\n".join(line for line in lines if line))
+    if graded:
+        action = evidence["decision"]["recommendation"]
+        typer.echo(f"\n{action['action'].capitalize()}: {action['reasons'][0]}")
+        typer.echo(f"Grade {graded['grade']}, {graded['meaning']}.")
+        typer.echo(f"\nDecision: {folder / 'decision.html'}\nReport:   {folder / 'report.html'}")
+    else:
+        typer.echo(f"\nReport:   {folder / 'report.html'}")
+    typer.echo(f"Notebook: {folder / 'notebook.ipynb'}\nEvidence: {folder / 'evidence.json'}")
+    if published.seal:
+        typer.echo(f"Manifest: {folder / MANIFEST}, sealed with {published.seal}")

@@ -21,33 +21,23 @@ def analyze(
 
     With ``--json`` and without ``--out`` nothing is written: the evidence is printed.
     """
-    from causalbench.report.publish import publish
-    from causalbench.study import GeoStudy
-    from causalbench.workflow.geo_analysis import analyse_study
-
-    loaded = GeoStudy.load(study)
     if as_json and out is None:
-        print_json(analyse_study(loaded, tell=tell).to_dict())
-        return
-    from causalbench.report.geo_readout_page import write
+        from causalbench.study import GeoStudy
+        from causalbench.workflow.geo_analysis import analyse_study
 
-    published = publish(
-        study,
-        loaded.study.name,
-        lambda: analyse_study(loaded, tell=tell),
-        write=write,
-        template="geo_readout",
-        out=out,
-        replace="any run" if force else "nothing",
-        tell=tell,
-    )
+        print_json(analyse_study(GeoStudy.load(study), tell=tell).to_dict())
+        return
+    from causalbench.report.geo_publish import run_readout
+
+    published = run_readout(study, out=out, replace="any run" if force else "nothing", tell=tell)
     if as_json:
         print_json(published.evidence)
     else:
-        _say(published.evidence, published.folder)
+        say_readout(published.evidence, published.folder)
 
 
-def _say(evidence: Mapping[str, Any], folder: Path) -> None:
+def say_readout(evidence: Mapping[str, Any], folder: Path) -> None:
+    """Say what a geo test found and where its files are."""
     headline = evidence["headline"]
     if headline["stamp"]:
         typer.echo(headline["stamp"])

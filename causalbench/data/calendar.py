@@ -282,3 +282,19 @@ def positions(periods: Sequence[Period], frequency: str) -> IntArray:
     distance = np.array(steps, dtype=np.int64) - steps[0]
     found: IntArray = distance // max(int(np.gcd.reduce(distance)), 1)
     return found
+
+
+def overlapped(periods: Sequence[Period], start: Period, end: Period) -> list[bool]:
+    """Tell which periods a stretch of time touches; a period lasts until the next one begins, the last one isn't known to last.
+
+    Examples
+    --------
+    >>> weeks = [dt.date(2024, 12, 16), dt.date(2024, 12, 23), dt.date(2024, 12, 30)]
+    >>> overlapped(weeks, dt.date(2024, 12, 25), dt.date(2024, 12, 26))
+    [False, True, False]
+    """
+    found = [start <= period <= end for period in periods]  # type: ignore[operator]
+    begun = [j for j, period in enumerate(periods) if period <= start]  # type: ignore[operator]
+    if begun and begun[-1] + 1 < len(periods):
+        found[begun[-1]] = True
+    return found

@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
@@ -91,6 +91,14 @@ class Drawing:
         body = re.sub(r'(<svg[^>]*?) width="[^"]+"', r"\1", body, count=1)
         body = re.sub(r'(<svg[^>]*?) height="[^"]+"', r"\1", body, count=1)
         return body.replace("<svg", f'<svg role="img" aria-label="{html.escape(self.alt)}"', 1)
+
+    def stamped(self, stamp: str) -> Drawing:
+        """Return the drawing with a word in its upper right corner, its caption and its alternative text."""
+        box = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ', self.svg)
+        word = f'<text x="{float(box[1]) - 4 if box else 0:.0f}" y="10" text-anchor="end" '
+        word += f"style=\"font: bold 9px 'DejaVu Sans', Verdana, sans-serif; fill: {COUNTERFACTUAL}\">{html.escape(stamp)}</text>"
+        svg = f"{word}\n</svg>".join(self.svg.rsplit("</svg>", 1))
+        return replace(self, svg=svg, alt=f"{stamp}. {self.alt}", caption=f"{stamp}. {self.caption}")
 
     def _repr_html_(self) -> str:
         body = self.svg[self.svg.index("<svg") :].replace(

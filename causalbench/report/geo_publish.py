@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from causalbench.artifacts import EVIDENCE, canonical_json, require_free, run_folder
+from causalbench.artifacts import EVIDENCE, canonical_json, digest, require_free, run_folder, way_to, write_manifest
 from causalbench.geo.ledger import ASSIGNMENT, LEDGER
-from causalbench.report import geo_design_page, geo_switchback_page
+from causalbench.report import geo_design_page, geo_readout_page, geo_switchback_page
 from causalbench.report.publish import Published, Replace, Tell, publish
 from causalbench.study import GeoStudy
+from causalbench.workflow.geo_analysis import analyse_study
 from causalbench.workflow.geo_design import Design, design
 from causalbench.workflow.geo_switchback import schedule_csv
 from causalbench.workflow.geo_switchback_design import SCHEDULE, switchback
@@ -73,4 +74,22 @@ def run_switchback(
         (work / SCHEDULE).write_bytes(schedule_csv(evidence["schedule"]).encode())
         tell("writing the report")
         geo_switchback_page.write(evidence, work)
-    return Published(folder=folder, evidence=evidence)
+        seal = write_manifest(work, evidence=digest(evidence), study=way_to(path, folder))
+    return Published(folder=folder, evidence=evidence, seal=seal)
+
+
+def run_readout(
+    path: Path, *, out: Path | None = None, replace: Replace = "nothing", tell: Tell = lambda _: None
+) -> Published:
+    """Read out a geo test and publish it in one folder, like a launch; parameters are those of :func:`run_design`."""
+    study = GeoStudy.load(path)
+    return publish(
+        path,
+        study.study.name,
+        lambda: analyse_study(study, tell=tell),
+        write=geo_readout_page.write,
+        template="geo_readout",
+        out=out,
+        replace=replace,
+        tell=tell,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import html
 import os
 import signal
 import tempfile
@@ -23,7 +24,9 @@ _TIMEOUT = 3600
 _LONGEST_SOCKET_ROOT = 60
 
 
-def execute(study: Path, digest: str, folder: Path, *, failed: Path, name: str = "launch_readout") -> None:
+def execute(
+    study: Path, digest: str, folder: Path, *, failed: Path, name: str = "launch_readout", plan: str = ""
+) -> None:
     """Run a shipped notebook on a study and write ``notebook.ipynb`` into a folder.
 
     Parameters
@@ -36,6 +39,8 @@ def execute(study: Path, digest: str, folder: Path, *, failed: Path, name: str =
         Where a partial notebook is kept when a cell fails.
     name
         Which notebook; its last cell prints the digest of what it found.
+    plan
+        How the run stands to its sealed plan, in Markdown; goes under the title.
 
     Raises
     ------
@@ -45,6 +50,7 @@ def execute(study: Path, digest: str, folder: Path, *, failed: Path, name: str =
     study = study / "study.toml" if study.is_dir() else study
     document = template(name)
     _tagged(document, "parameters").source = f"study_file = {study.name!r}"
+    document.cells[0].source = f"{document.cells[0].source}\n\n{_as_text(plan)}".rstrip()
     client = NotebookClient(
         document,
         timeout=_TIMEOUT,
@@ -100,6 +106,11 @@ def template(name: str) -> nbformat.NotebookNode:
         cell["id"] = f"cell-{i:02d}"
     document.metadata.pop("jupytext", None)
     return document
+
+
+def _as_text(markdown: str) -> str:
+    """Take the meaning from signs that would make markup of a name in a sentence."""
+    return html.escape(markdown, quote=False).replace("$", "&#36;").replace("`", "&#96;").replace("[", "&#91;")
 
 
 def _tagged(document: nbformat.NotebookNode, tag: str) -> nbformat.NotebookNode:

@@ -10,7 +10,8 @@ import jinja2
 from latex2mathml.converter import convert
 from markupsafe import Markup
 
-from causalbench.report import figures, rollout
+from causalbench.artifacts import digest
+from causalbench.report import decision_page, decision_words, figures, rollout
 from causalbench.report.canvas import Drawing
 from causalbench.wording import VISIBLE_WEIGHT, evidence_text, interval_name, interval_text, number, percent
 
@@ -18,7 +19,7 @@ _ROWS = 120
 
 
 def write(evidence: Mapping[str, Any], folder: Path) -> None:
-    """Write ``report.html`` and ``figures/*.svg`` into a folder."""
+    """Write ``report.html``, ``decision.html`` where the evidence carries a decision, and ``figures/*.svg`` into a folder."""
     drawings = {estimate["metric"]: figures.draw(evidence, estimate["metric"]) for estimate in evidence["estimates"]}
     (folder / "figures").mkdir()
     for i, drawn in enumerate(drawings.values()):
@@ -26,13 +27,19 @@ def write(evidence: Mapping[str, Any], folder: Path) -> None:
             stem = drawing.name if i == 0 else f"{drawing.name}_{i + 1}"
             (folder / "figures" / f"{stem}.svg").write_text(drawing.svg, encoding="utf-8")
     (folder / "report.html").write_text(render(evidence, drawings), encoding="utf-8")
+    decision = decision_page.compose(evidence)
+    if decision is not None:
+        text = environment().get_template("decision.html.jinja").render(page=decision)
+        (folder / "decision.html").write_text(text, encoding="utf-8")
 
 
 def render(evidence: Mapping[str, Any], drawings: Mapping[str, list[Drawing]]) -> str:
     """Return the page; every value of the study is escaped, only our own SVG and MathML are markup."""
     sections = [_section(evidence, estimate, drawings) for estimate in evidence["estimates"]]
     sections.sort(key=lambda section: section["metric"] != evidence["headline"]["metric"])
-    return environment().get_template("report.html.jinja").render(evidence=evidence, sections=sections)
+    template = environment().get_template("report.html.jinja")
+    decision = decision_page.compose(evidence)
+    return template.render(evidence=evidence, sections=sections, page=decision, evidence_digest=digest(evidence))
 
 
 def environment() -> jinja2.Environment:
@@ -49,6 +56,12 @@ def environment() -> jinja2.Environment:
         "signed": lambda value: number(value, sign=True),
         "percent": percent,
         "signed_percent": lambda value: percent(value, sign=True),
+        "rough": lambda value: number(value, digits=2),
+        "at_grade": decision_words.verdict,
+        "effect": decision_words.effect,
+        "effect_set": decision_words.effect_set,
+        "limit": decision_words.limit,
+        "method_label": decision_words.method_label,
         "interval": interval_text,
         "interval_name": interval_name,
         "evidence": evidence_text,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from causalbench.artifacts import EVIDENCE, require_free, run_folder
+from causalbench.artifacts import EVIDENCE, require_free, run_folder, way_to, write_manifest
 from causalbench.report import notebook, page
 from causalbench.study import Study, load_finished
 from causalbench.workflow.readout import readout
@@ -19,10 +19,11 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Published:
-    """A run on disk."""
+    """A run on disk; ``seal`` is that of its manifest, which a copy kept elsewhere can be compared with."""
 
     folder: Path
     evidence: dict[str, Any]
+    seal: str = ""
 
 
 class Found(Protocol):
@@ -107,8 +108,18 @@ def publish(
         write(evidence, work)
         tell("executing the notebook")
         failed = folder.with_name(f"{folder.name}.failed.ipynb")
-        notebook.execute(path, found.digest, work, failed=failed, name=template)
-    return Published(folder=folder, evidence=evidence)
+        notebook.execute(path, found.digest, work, failed=failed, name=template, plan=_plan_text(evidence))
+        seal = write_manifest(work, evidence=found.digest, study=way_to(path, folder))
+    return Published(folder=folder, evidence=evidence, seal=seal)
+
+
+def _plan_text(evidence: Mapping[str, Any]) -> str:
+    """Write how the run stands to its sealed plan as a paragraph and a list; nothing where no plan was sealed."""
+    plan = evidence.get("plan") or {}
+    if plan.get("status") not in ("kept", "changed"):
+        return ""
+    lines = [f"**{plan['text']}**", *(f"- {line}" for line in plan["differences"])]
+    return "\n".join([lines[0], "", *lines[1:]]).strip()
 
 
 def _may_replace(folder: Path, replace: Replace, name: str) -> bool:

@@ -14,17 +14,22 @@ from causalbench.inference import CATALOGUE as INFERENCES
 from causalbench.protocols import shape_of
 from causalbench.study import ComparisonStudy, Metric
 from causalbench.values import Audit, CheckResult, Estimate, MethodCard, Readout
+from causalbench.workflow.advice import resolve
 from causalbench.workflow.check_order import refused, worst_first
 from causalbench.workflow.comparison import ComparisonAnswer, answer_cross_section, prepare_cross_section
 from causalbench.workflow.comparison_graph import Choice, choose
 from causalbench.workflow.comparison_graph_check import graph_check
+from causalbench.workflow.decide import decide_comparison
+from causalbench.workflow.locking import compare_lock, sealed_choice
 from causalbench.workflow.method import generator
 from causalbench.workflow.provenance import python_version, versions
 from causalbench.workflow.reading import open_rows, read_cross_section
+from causalbench.workflow.settle import ask_advice
 
 
 def check_comparison(study: ComparisonStudy) -> dict[str, tuple[Audit, Choice]]:
     """Choose covariates and audit the data of every metric without estimating anything."""
+    study, _ = resolve(study)
     found = {}
     for metric in study.metric:
         chosen = _choose(study, metric)
@@ -36,7 +41,8 @@ def check_comparison(study: ComparisonStudy) -> dict[str, tuple[Audit, Choice]]:
 
 
 def answer_comparison(study: ComparisonStudy, metric: Metric) -> tuple[ComparisonAnswer, Choice]:
-    """Answer a study for one of its metrics, with the covariates it was answered by."""
+    """Answer a study for one of its metrics, with the covariates it was answered by; ``auto`` takes the advised method."""
+    study, _ = resolve(study)
     chosen, method = _choose(study, metric), study.method
     answer = answer_cross_section(
         read_cross_section(study, metric, covariates=chosen.covariates),
@@ -70,6 +76,7 @@ def readout_comparison(study: ComparisonStudy, *, tell: Callable[[str], None] = 
     CausalbenchError
         When the graph forbids a covariate, the data can't be used or the method can't answer.
     """
+    given, (study, advice) = study, resolve(sealed_choice(study))
     answers: dict[str, ComparisonAnswer] = {}
     graphs: dict[str, Any] = {}
     checks: dict[str, tuple[CheckResult, ...]] = {}
@@ -82,21 +89,33 @@ def readout_comparison(study: ComparisonStudy, *, tell: Callable[[str], None] = 
         checks[metric.name] = worst_first([graph_check(study, metric), *asked])
     first = next(metric.name for metric in study.metric if metric.role == "success")
     main = answers[first]
+    found = decide_comparison(
+        study,
+        main.estimate,
+        checks[first],
+        comparison_headline(study, main.estimate, checks[first]),
+        advice=advice or ask_advice(study, tell),
+        plan=compare_lock(given),
+    )
     return Readout(
-        study=study.to_dict(),
+        study=given.to_dict(),
         audits={name: answer.audit for name, answer in answers.items()},
         estimates=tuple(answer.estimate for answer in answers.values()),
         checks=checks,
         methods=_cards([main, *answers.values()]),
-        headline=comparison_headline(study, main.estimate, checks[first]),
+        headline=found.headline,
         provenance={
-            "study_digest": study.digest,
+            "study_digest": given.digest,
             "seed": study.run.seed,
             "versions": versions(),
             "python": python_version(),
             "options": plain(main.estimator),
         },
         graph=None if study.dag is None else graphs,
+        advice=found.advice,
+        plan=found.plan,
+        decision=found.decision,
+        grade=found.grade,
     )
 
 

@@ -16,6 +16,7 @@ from causalbench.errors import RefusalError, StudyError
 from causalbench.protocols import Estimator
 from causalbench.study import Metric, Study
 from causalbench.values import Audit, Estimand, Estimate, Fit, Uncertainty
+from causalbench.workflow.advice import resolve
 from causalbench.workflow.comparison import answer_cross_section
 from causalbench.workflow.method import (
     Chosen,
@@ -201,7 +202,7 @@ def _infer(
 
 def prepare_study(study: Study, metric: Metric) -> tuple[Estimator[Panel], Panel, Audit]:
     """Build the estimator of a study and audit one metric's panel for it."""
-    method = study.method
+    method = resolve(study)[0].method
     return _prepare(read_panel(study, metric), method.name, study.data.on_missing, method.options, study.run.seed)
 
 
@@ -218,7 +219,8 @@ def _prepare(
 
 
 def answer_study(study: Study, metric: Metric) -> Answer:
-    """Answer a study for one of its metrics."""
+    """Answer a study for one of its metrics; ``auto`` takes the advised method."""
+    study, _ = resolve(study)
     return answer(
         read_panel(study, metric),
         study.method.name,
@@ -233,6 +235,7 @@ def answer_study(study: Study, metric: Metric) -> Answer:
 
 def estimate_study(study: Study, metric: Metric) -> Estimate:
     """Estimate one metric of a study; a table too long for memory is summed by cohort where it lies, if the method can."""
+    study, _ = resolve(study)
     estimator = create_estimator(study.method.name, study.method.options, seed=study.run.seed)
     if not estimator.requires.moments or not suits_moments(study, metric):
         return answer_study(study, metric).estimate

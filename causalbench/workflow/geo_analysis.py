@@ -12,6 +12,8 @@ import numpy as np
 from causalbench.artifacts import canonical_json, digest, plain
 from causalbench.data.audit import audit
 from causalbench.data.panel import Panel
+from causalbench.decision.claim import claim
+from causalbench.decision.geo_grade import geo_grade
 from causalbench.decision.geo_headline import Looked, geo_headline, switchback_headline
 from causalbench.errors import DataError, RefusalError, listing
 from causalbench.estimators import CATALOGUE as ESTIMATORS
@@ -138,6 +140,24 @@ def analyse_study(study: GeoStudy, *, tell: Tell = lambda _: None) -> GeoReadout
     results = [reader.read(metric) for metric in study.metric]
     looked = _looks(study, trial, plan, estimator)
     main = next(result for result, metric in zip(results, study.metric, strict=True) if metric.role == "success")
+    said = geo_headline(
+        main.result,
+        drawn=trial.randomized,
+        deviations=plan.deviations,
+        delivery_verdict=delivered.verdict,
+        checks=main.checks,
+        notes=trial.window.notes,
+        looked=looked,
+    )
+    graded = geo_grade(
+        verdict=said["verdict"],
+        level=study.geo.level,
+        randomized=trial.randomized,
+        delivery=delivered,
+        plan="none" if trial.ledger is None else "kept",
+        checks=main.checks,
+        deviations=plan.deviations,
+    )
     evidence = {
         "schema": SCHEMA,
         "kind": "geo-readout",
@@ -150,15 +170,8 @@ def analyse_study(study: GeoStudy, *, tell: Tell = lambda _: None) -> GeoReadout
         "switchback": None,
         "showcase": _showcase(study, trial, plan),
         "methods": _cards(main.result),
-        "headline": geo_headline(
-            main.result,
-            drawn=trial.randomized,
-            deviations=plan.deviations,
-            delivery_verdict=delivered.verdict,
-            checks=main.checks,
-            notes=trial.window.notes,
-            looked=looked,
-        ),
+        "headline": claim(said, graded),
+        "grade": graded.to_dict(),
         "provenance": _provenance(study, {result.result.metric: result.fingerprint for result in results}),
     }
     return GeoReadout(evidence=plain(evidence))

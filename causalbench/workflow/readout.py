@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from causalbench.artifacts import plain
-from causalbench.checks import CATALOGUE as CHECKS
 from causalbench.data.datasets import study_path
 from causalbench.data.panel import Panel
-from causalbench.decision.headline import headline
-from causalbench.errors import DataError, RefusalError, StudyError
+from causalbench.errors import StudyError
 from causalbench.estimators import CATALOGUE as ESTIMATORS
 from causalbench.inference import CATALOGUE as INFERENCES
-from causalbench.protocols import Estimator, shape_of
+from causalbench.protocols import Estimator
 from causalbench.study import ComparisonStudy, Study, load_finished
-from causalbench.values import Audit, CheckResult, Estimate, MethodCard, Readout
-from causalbench.workflow.check_order import refused, worst_first
+from causalbench.values import Audit, Estimate, MethodCard, Readout
+from causalbench.workflow.advice import resolve
 from causalbench.workflow.comparison_readout import readout_comparison
-from causalbench.workflow.estimate import Answer, answer_study, generator, prepare_study
+from causalbench.workflow.decide import decide
+from causalbench.workflow.estimate import prepare_study
+from causalbench.workflow.locking import compare_lock
 from causalbench.workflow.provenance import python_version, versions
 from causalbench.workflow.reading import read_panel
+from causalbench.workflow.settle import run_checks, settle
+
+__all__ = ["check_study", "load_panel", "readout", "run_checks"]
 
 
 def load_panel(name: str) -> Panel:
@@ -40,7 +43,8 @@ def load_panel(name: str) -> Panel:
 
 
 def check_study(study: Study) -> dict[str, Audit]:
-    """Audit the data of every metric without estimating anything."""
+    """Audit the data of every metric without estimating anything; ``auto`` takes the advised method."""
+    study, _ = resolve(study)
     return {metric.name: prepare_study(study, metric)[2] for metric in study.metric}
 
 
@@ -69,46 +73,29 @@ def readout(study: Study | ComparisonStudy, *, tell: Callable[[str], None] = lam
     >>> import causalbench as cb
     >>> from causalbench.data.datasets import study_path
     >>> found = cb.readout(cb.Study.load(study_path("prop99")))
-    >>> found.headline["verdict"]
-    'shown'
+    >>> found.headline["test"], found.grade["grade"], found.headline["verdict"]
+    ('shown', 'C', 'suggested')
     """
     if isinstance(study, ComparisonStudy):
         return readout_comparison(study, tell=tell)
-    answers: dict[str, Answer] = {}
-    checks: dict[str, tuple[CheckResult, ...]] = {}
-    for metric in study.metric:
-        tell(f"{metric.name}: reading the table and estimating (the first use compiles kernels, some seconds)")
-        answers[metric.name] = answer_study(study, metric)
-        tell(f"{metric.name}: checking assumptions")
-        checks[metric.name] = run_checks(answers[metric.name], seed=study.run.seed)
-    first = next(metric.name for metric in study.metric if metric.role == "success")
-    main = answers[first].estimate
+    settled = settle(study, tell=tell)
+    answers, main = settled.answers, settled.answers[settled.main]
+    found = decide(settled, plan=compare_lock(study, answers=answers))
     return Readout(
         study=study.to_dict(),
         audits={name: answer.audit for name, answer in answers.items()},
         estimates=tuple(answer.estimate for answer in answers.values()),
-        checks=checks,
-        methods=_cards([main, *(answer.estimate for answer in answers.values())]),
-        headline=headline(study, main, checks[first]),
-        provenance=_provenance(study, answers[first].estimator),
+        checks=settled.checks,
+        methods=_cards([main.estimate, *(answer.estimate for answer in answers.values())]),
+        headline=found.headline,
+        provenance=_provenance(study, main.estimator),
+        advice=found.advice,
+        plan=found.plan,
+        backtest=found.backtest,
+        triangulation=found.triangulation,
+        decision=found.decision,
+        grade=found.grade,
     )
-
-
-def run_checks(answer: Answer, *, seed: int, leave_out: Sequence[str] = ()) -> tuple[CheckResult, ...]:
-    """Run every check whose question arises, the worst verdicts first; ``leave_out`` names checks that aren't asked."""
-    results: list[CheckResult | None] = []
-    for name in CHECKS.names():
-        if name in leave_out:
-            continue
-        check = CHECKS.create(name)
-        if shape_of(check) != "panel":
-            continue
-        rng = generator(seed, answer.estimate.metric, "check", name)
-        try:
-            results.append(check.run(answer.estimator, answer.panel, answer.estimate, rng=rng))
-        except (DataError, RefusalError) as refusal:
-            results.append(refused(name, check.question, refusal))
-    return worst_first(results)
 
 
 def _cards(estimates: list[Estimate]) -> tuple[MethodCard, ...]:

@@ -31,6 +31,8 @@ FLOORS = (
     ("report",),
     ("workflow",),
     ("decision",),
+    ("calibration",),
+    ("plan",),
     ("geo",),
     ("checks",),
     ("estimators", "inference"),

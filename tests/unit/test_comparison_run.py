@@ -50,11 +50,11 @@ def test_forbidden_covariate_publishes_nothing(folder, tmp_path):
 
 
 def test_override_is_said_first(folder, monkeypatch, capsys):
-    from causalbench.cli.commands import _say_published
+    from causalbench.cli.console import say_published
     from causalbench.report.publish import Published
 
     headline = {"override": "Shown although overlap fails.", "sentence": "S.", "answer": "A.", "why": "W."}
-    _say_published(Published(folder=folder, evidence={"headline": headline}))
+    say_published(Published(folder=folder, evidence={"headline": headline}))
     assert capsys.readouterr().out.splitlines()[:4] == ["Shown although overlap fails.", "S.", "A.", "W."]
     monkeypatch.setattr("sys.argv", ["causalbench", "run", str(folder / "nothing.toml")])
     with pytest.raises(SystemExit) as leaving:

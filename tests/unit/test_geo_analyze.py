@@ -599,7 +599,13 @@ def test_run_publishes_evidence_page_figures_and_the_notebook(tmp_path: Path) ->
     assert done.exit_code == 0, done.output
     found = json.loads((folder / "evidence.json").read_text("utf-8"))
     assert found["headline"]["sentence"] in done.output
-    assert {path.name for path in folder.iterdir()} == {"evidence.json", "figures", "notebook.ipynb", "report.html"}
+    assert {path.name for path in folder.iterdir()} == {
+        "evidence.json",
+        "figures",
+        "manifest.json",
+        "notebook.ipynb",
+        "report.html",
+    }
     again = command(str(study_path("geolift_test")), "--out", str(folder))
     assert again.exit_code != 0
 

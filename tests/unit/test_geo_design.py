@@ -416,7 +416,7 @@ def test_switchback_is_sealed_with_its_schedule(tmp_path, monkeypatch, capsys):
     code, _, err = call(monkeypatch, capsys, "geo", "design", tmp_path, "--out", folder)
     assert code == 0, err
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["design.json", "evidence.json", "report.html", "schedule.csv"]
+    assert names == ["design.json", "evidence.json", "manifest.json", "report.html", "schedule.csv"]
     ledger = Ledger.load(folder)
     assert ledger.content["assignment"]["schedule_digest"] in (folder / "report.html").read_text()
     (folder / "schedule.csv").write_text((folder / "schedule.csv").read_text() + "\n")

@@ -46,12 +46,15 @@ def names(folder):
 
 def test_run_publishes_evidence_notebook_page_and_figures(published):
     assert names(published) == [
+        "decision.html",
         "evidence.json",
+        "figures/backtest_leaderboard.svg",
         "figures/donor_weights.svg",
         "figures/effect_path.svg",
         "figures/leave_one_out.svg",
         "figures/method_agreement.svg",
         "figures/placebo_gaps.svg",
+        "manifest.json",
         "notebook.ipynb",
         "report.html",
     ]
@@ -108,6 +111,7 @@ def notebook_html(folder):
     return "".join("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
 
 
+@pytest.mark.slow
 def test_existing_run_is_kept_without_force_and_replaced_with_it(published, monkeypatch, capsys, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(published, folder)
@@ -188,7 +192,7 @@ def test_failing_notebook_exits_7_keeps_the_partial_notebook_and_publishes_nothi
 
     def broken(name):
         document = original(name)
-        document.cells[5].source = "1 / 0"
+        next(cell for cell in document.cells if "cb.readout(" in cell.source).source = "1 / 0"
         return document
 
     monkeypatch.setattr(notebook, "template", broken)
@@ -217,6 +221,7 @@ def test_run_json_prints_one_object_on_stdout_and_progress_on_stderr(study_folde
     assert "executing the notebook" in err
 
 
+@pytest.mark.slow
 def test_default_folder_is_named_by_study_and_digest(study_folder, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     folder = run(study_folder).folder

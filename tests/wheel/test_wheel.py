@@ -46,8 +46,10 @@ def test_installed_wheel_runs_the_demo_from_its_own_files(installed, tmp_path):
     evidence = json.loads((tmp_path / "run" / "evidence.json").read_text("utf-8"))
     assert evidence["headline"]["verdict"] == "not shown"
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "decision.html",
         "evidence.json",
         "figures",
+        "manifest.json",
         "notebook.ipynb",
         "report.html",
     }

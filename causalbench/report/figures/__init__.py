@@ -14,7 +14,9 @@ from causalbench.report.canvas import Drawing
 def draw(evidence: Mapping[str, Any], metric: str) -> list[Drawing]:
     """Draw every figure that the evidence on a metric allows, in reading order."""
     drawings = (module.draw(evidence, metric) for module in _modules())
-    return [drawing for drawing in drawings if drawing is not None]
+    stamp = (evidence.get("plan") or {}).get("stamp")
+    found = [drawing for drawing in drawings if drawing is not None]
+    return [drawing.stamped(stamp) for drawing in found] if stamp else found
 
 
 def _modules() -> list[ModuleType]:
