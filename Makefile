@@ -28,9 +28,18 @@ bench: .venv/.ready-dev
 	$(ONE_THREAD) $(BIN)/python benchmarks/inference_sizes.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/dag.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/falsification.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/refutation.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/supergeos.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/backtest_choice.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/recalibrated_coverage.py 2000 families
+	$(ONE_THREAD) $(BIN)/python benchmarks/ship_decisions.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/refusals.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/scenarios.py
 
 bench-published: .venv/.ready-dev
 	$(ONE_THREAD) $(BIN)/python benchmarks/honest.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/geo_scan.py
+	$(ONE_THREAD) $(BIN)/python benchmarks/recalibrated_coverage.py 2000 data
 	$(ONE_THREAD) $(BIN)/python benchmarks/cps_placebo_laws.py
 	$(ONE_THREAD) $(BIN)/python benchmarks/synthetic_did_designs.py
 

@@ -42,7 +42,7 @@ def methods() -> str:
     parts += ["## Checks", "", "| Check | Question | What it does |", "|---|---|---|"]
     for name in CHECKS.names():
         check = CHECKS.load(name)
-        summary = " ".join((check.__doc__ or "").split())
+        summary = " ".join((check.__doc__ or "").partition("Attributes\n")[0].split())
         parts.append(f"| `{name}` | {check.question} | {summary} |")
     return "\n".join(parts) + "\n"
 
