@@ -140,7 +140,8 @@ def _ordered(rows: list[list[str]], near: Mapping[str, tuple[list[str], list[str
             place = {name: k for k, name in enumerate(rows[other])}
             own = {name: k for k, name in enumerate(rows[i])}
             middle = {name: _mean([place[n] for n in near[name][side]], k) for name, k in own.items()}
-            rows[i].sort(key=lambda name, m=middle, o=own: (m[name], o[name]))  # type: ignore[misc]
+            order = {name: (middle[name], own[name]) for name in rows[i]}
+            rows[i].sort(key=order.__getitem__)
         crossed = _crossings(rows, near)
         if crossed < fewest:
             best, fewest = [list(row) for row in rows], crossed
