@@ -254,6 +254,8 @@ def main(n: int) -> None:
         "",
         f'{n} studies of each kind, `method = "auto"`; a study is refused where its readout ends in grade D or in an error',
         "that says why. Wanted: at least 95% of those that can't be answered, at most 5% of those that can.",
+        "Three kinds were replaced after a first look: a hidden cause that cancels in changes (answerable after all), a third of",
+        "the controls reacting to the launch (the readout left them out and gave B), and a larger draw of markets (slow).",
         f"Python {platform.python_version()}; `python benchmarks/refusals.py`.",
     ]
     for title, kinds in (("Can't be answered", UNANSWERABLE), ("Can be answered", CLEAN)):
